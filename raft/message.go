@@ -140,6 +140,9 @@ type SnapshotMeta struct {
 	// MaxTimestamp is the newest entry timestamp covered, in nanoseconds since
 	// the Unix epoch (lease reads need it after compaction).
 	MaxTimestamp int64
+	// Checksum is that of the entry ID, with which the next entry is chained;
+	// zero if it is not known. The core only carries it.
+	Checksum uint32
 }
 
 // ReadID names a read between the core and its runtime.
