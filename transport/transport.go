@@ -20,10 +20,15 @@ type ClusterID [16]byte
 
 // Envelope is one message of one group between two nodes.
 type Envelope struct {
-	Group   raft.GroupID
+	Group raft.GroupID
+	// Message.From and Message.To are not carried: the receiver's transport sets
+	// them to the two nodes that shook hands, so that no node can speak for
+	// another. Neither are AppendEntries.Configurations and InstallSnapshot.Done,
+	// which the receiver's runtime sets.
 	Message raft.Message
 	// Entries are the encoded entries (package entry) that an AppendEntries
-	// carries: (Prev.Index, Last], in any number of pieces of whole entries.
+	// carries: (Prev.Index, Last]. A sender gives them in any number of pieces
+	// of whole entries; a receiver gets one piece, or none.
 	Entries [][]byte
 	// Bootstrap carries a bootstrap exchange, in place of Message.Body.
 	Bootstrap *Bootstrap
@@ -48,23 +53,32 @@ type Identity struct {
 }
 
 // Handler receives what other nodes send. Its methods are called by the
-// transport's goroutines, concurrently for different peers, in order of arrival
-// for one connection.
+// transport's goroutines, concurrently for different peers and, for one peer, one
+// Deliver at a time and one of PeerUp and PeerDown at a time. They may call every
+// method of the transport but Close, which waits for them.
 type Handler interface {
-	// Deliver hands over messages that arrived together. The entries' bytes
-	// belong to the receiver from here on. It should not block for long: while
-	// it does, the sender is held back.
+	// Deliver hands over messages that arrived together. The messages and the
+	// entries' bytes belong to the receiver from here on; the slice does not, and
+	// is used again when Deliver returns. Messages of one group arrive in the
+	// order in which they were sent, as long as the connection lasts; those of
+	// another group may overtake them. It should not block for long: while it
+	// does, the sender is held back.
 	Deliver(envelopes []Envelope)
 	// Admit is asked in each handshake whether a peer may talk to this node. An
 	// error refuses it; its text is sent to the peer, so it should say what to do.
+	// It is asked on both sides of a connection: also about the node that was
+	// called. The cluster and the node's id were compared before.
 	Admit(peer Identity) error
-	// PeerUp and PeerDown report that the connection for sending to a peer was
-	// made or lost. Refused is what the peer said in its handshake, if it did.
+	// PeerUp reports that the connection for sending to a peer was made,
+	// PeerDown that it was lost with all that was queued for it, or that an
+	// attempt to make it failed. If the peer refused, err wraps ErrRefused and
+	// carries the peer's reason.
 	PeerUp(peer raft.NodeID)
 	PeerDown(peer raft.NodeID, err error)
-	// ReceiveSnapshot is called when a peer begins to send a snapshot. It
-	// returns the offset from which the sender is to go on (zero, or what an
-	// earlier transfer of the same snapshot left) and a writer for what comes.
+	// ReceiveSnapshot is called when a peer begins to send a snapshot. The sink
+	// names the offset from which the sender is to go on (zero, or what an
+	// earlier transfer of the same snapshot left) and takes what comes. ctx ends
+	// with the transfer. An error refuses it; its text is sent to the peer.
 	ReceiveSnapshot(ctx context.Context, offer SnapshotOffer) (SnapshotSink, error)
 }
 
@@ -81,9 +95,13 @@ type SnapshotOffer struct {
 	ID   uint64
 }
 
-// SnapshotSink takes the bytes of a transfer, in order from Offset on.
+// SnapshotSink takes the bytes of a transfer, in order from Offset on. Its
+// methods are called one at a time, and the last call is Finish or Abort.
 type SnapshotSink interface {
+	// Offset is at most the offer's Size.
 	Offset() uint64
+	// Write must not keep p. An error ends the transfer; its text is sent to the
+	// peer.
 	Write(p []byte) (int, error)
 	// Finish is called after the last byte: verify, make durable, install. Its
 	// error is told to the sender.
@@ -94,22 +112,46 @@ type SnapshotSink interface {
 
 // Transport sends. All methods are safe for concurrent use.
 type Transport interface {
-	// Start begins to listen and to deliver to h.
+	// Start begins to accept, to connect and to deliver to h. It is called once;
+	// SetPeer may be called before.
 	Start(self Identity, h Handler) error
-	// SetPeer says where a node listens; no address forgets the node.
+	// SetPeer says where a node listens, best address first; no address forgets
+	// the node and closes what is open to and from it. A connection to an address
+	// that is no longer named is made anew.
 	SetPeer(peer raft.NodeID, addresses ...string)
 	// Send queues envelopes for a peer and does not wait. It returns how many
 	// were taken: the rest found the queue full, or nobody there, and are lost.
-	// The entries' bytes must not change afterwards.
+	// The last of those that carry entries are lost first: room is kept for
+	// envelopes without entries, so that bulk does not crowd out heartbeats.
+	// Messages and entries' bytes must not change afterwards; the slice may.
 	Send(peer raft.NodeID, envelopes []Envelope) int
 	// SendSnapshot sends a snapshot on a connection of its own and returns when
-	// the peer has installed it, refused it, or ctx ends. open gives the bytes
-	// from an offset on.
+	// the peer has installed it, refused it (ErrRefused), or ctx ends. open gives
+	// the bytes from an offset on; exactly offer.Size bytes are there in all.
+	// offer.From is not carried.
 	SendSnapshot(ctx context.Context, peer raft.NodeID, offer SnapshotOffer, open func(offset uint64) (io.ReadCloser, error)) error
 	// Address is where this transport listens, for others to be told.
 	Address() string
 	// Close stops listening, closes connections and waits for every goroutine.
+	// What is queued is lost.
 	Close() error
+}
+
+// PeerStats counts what became of the envelopes for one peer since SetPeer first
+// named it. Both implementations have a method Stats(peer) that gives it.
+type PeerStats struct {
+	// Connected: the connection for sending stands.
+	Connected bool
+	// Connections counts how often it was made.
+	Connections uint64
+	// Sent counts envelopes handed to the network, in Frames frames of Bytes
+	// bytes.
+	Sent, Frames, Bytes uint64
+	// Dropped counts envelopes that Send did not take. Lost counts those that it
+	// took and that were queued or being written when the connection was lost.
+	Dropped, Lost uint64
+	// Queued and QueuedBytes wait to be written now.
+	Queued, QueuedBytes int
 }
 
 // ErrRefused is wrapped by errors that carry a peer's refusal.
