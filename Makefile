@@ -1,0 +1,65 @@
+# What one does with this tree, by name. `make` alone lists the targets.
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools/go.mod
+# Each platform has its own durable system call, so each is built and vetted.
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+# How long each fuzz target runs, and how many seeds the simulator, in `make long`.
+FUZZTIME ?= 10m
+SEEDS    ?= 50000
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: check
+check: format vet lint cross race ## all of what a change must pass: format, vet, lint, cross, race
+
+.PHONY: test
+test: ## all tests
+	$(GO) test ./...
+
+.PHONY: format
+format: ## fail if gofumpt would change a file, and name it
+	@files=$$($(TOOL) gofumpt -l .) && if [ -n "$$files" ]; then \
+		printf 'gofumpt would change:\n%s\n' "$$files"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: ## staticcheck
+	$(TOOL) staticcheck ./...
+
+.PHONY: cross
+cross: ## build and vet for linux, darwin and windows on amd64 and arm64
+	@for platform in $(PLATFORMS); do \
+		echo "build and vet $$platform"; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build ./... || exit 1; \
+		CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) vet ./... || exit 1; \
+	done
+
+.PHONY: race
+race: ## all tests under the race detector; the longest ones shortened
+	$(GO) test -race -short -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for 5 seconds
+	.ci/fuzz 5s
+
+.PHONY: long
+long: ## every fuzz target for FUZZTIME (10m) and SEEDS (50000) simulator seeds: hours
+	.ci/fuzz $(FUZZTIME)
+	$(GO) run ./cmd/quorate sim --seeds $(SEEDS)
+
+.PHONY: bench
+bench: ## micro-benchmarks of every package, then the library beside the floor
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	cd bench && $(GO) run ./floor
+
+.PHONY: docs
+docs: ## write docs/protocol.md anew from its rows and the tests that cite them
+	$(GO) generate ./internal/cmd/protocoldoc
