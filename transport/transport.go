@@ -38,10 +38,14 @@ type Envelope struct {
 // a log (MB-18).
 type Bootstrap struct {
 	Incarnation raft.Incarnation
-	// Empty attests that the sender holds nothing of the group. Otherwise
-	// Configuration is the one that its log began with.
+	// Seen is the receiver's incarnation as the sender last heard of it; zero if
+	// it has not.
+	Seen raft.Incarnation
+	// Empty attests, to the incarnation Seen, that the sender holds nothing of
+	// the group. Otherwise Configuration is in force there, and its ID says
+	// whether it is still the first one.
 	Empty         bool
-	Configuration raft.Configuration
+	Configuration raft.ConfigurationEntry
 }
 
 // Identity is who a node is. It is shown in each handshake and checked by both
