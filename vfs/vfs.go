@@ -8,7 +8,9 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"path"
 )
 
 // FS is a directory tree. Names are slash-separated paths. Implementations are
@@ -21,9 +23,12 @@ type FS interface {
 	Open(name string) (File, error)
 	// OpenRead opens an existing file for reading.
 	OpenRead(name string) (File, error)
-	// Rename replaces newName by oldName atomically; durable after SyncDir.
+	// Rename replaces newName by oldName atomically; durable after SyncDir. Both
+	// are in one directory, so that one SyncDir suffices; anything else is
+	// fs.ErrInvalid.
 	Rename(oldName, newName string) error
-	// Remove removes a file; durable after SyncDir.
+	// Remove removes a file or an empty directory; durable after SyncDir. A
+	// file that is open is removed on some platforms and refused on others.
 	Remove(name string) error
 	// MkdirAll makes a directory and its missing parents, and syncs each parent
 	// in which it made an entry.
@@ -35,22 +40,28 @@ type FS interface {
 	// Lock takes an exclusive advisory lock on a file that it creates if need
 	// be, and holds it until the Unlocker is called or the process ends. It is
 	// ErrLocked if another process, or another caller in this one, holds it.
+	// The file stays when the lock is released.
 	Lock(name string) (Unlocker, error)
 	// FreeBytes gives the space that is left for the directory.
 	FreeBytes(dir string) (uint64, error)
 }
 
-// File is an open file. Reads and writes at offsets may be concurrent.
+// File is an open file. Reads and writes at offsets may be concurrent. After
+// Close every method fails with an error that wraps fs.ErrClosed.
 type File interface {
+	// ReadAt is io.ReaderAt's: fewer than len(p) bytes come with an error,
+	// io.EOF at the end of the file.
 	ReadAt(p []byte, off int64) (int, error)
 	// WriteAt writes all of p or returns an error; after an error any part of p
 	// may have been written.
 	WriteAt(p []byte, off int64) (int, error)
-	// Preallocate makes the file size bytes long, with space reserved for them
-	// and zeros written, so that later writes within it change no metadata and
-	// SyncData costs one device flush. It does not sync.
+	// Preallocate makes a file that is shorter size bytes long, with space
+	// reserved for them and zeros written after its old end, so that later
+	// writes within it change no metadata and SyncData costs one device flush.
+	// What the file holds stays, and a file that is long enough keeps its
+	// length. It does not sync.
 	Preallocate(size int64) error
-	// Truncate sets the size.
+	// Truncate sets the size; what it adds reads as zeros.
 	Truncate(size int64) error
 	// Size gives the current size.
 	Size() (int64, error)
@@ -72,4 +83,11 @@ var ErrLocked = errors.New("vfs: locked by another process")
 // ErrNoSpace is wrapped by errors of a full disk on every platform.
 var ErrNoSpace = errors.New("vfs: no space left")
 
-var _ = fs.ErrNotExist
+// sameDir checks a Rename's names and gives their directory.
+func sameDir(oldName, newName string) (string, error) {
+	dir := path.Dir(oldName)
+	if dir != path.Dir(newName) {
+		return "", &fs.PathError{Op: "rename", Path: oldName, Err: fmt.Errorf("%w: %s is in another directory", fs.ErrInvalid, newName)}
+	}
+	return dir, nil
+}
