@@ -428,10 +428,12 @@ func (c *contents) keepPrefix(moment uint64, draw drawer) {
 			c.redoWrite(p, ch.off)
 			c.size = ch.size
 		default:
-			if ch.seq == moment+1 && !ch.resize {
-				end := sectorEnd(ch, draw)
+			if ch.seq != moment+1 || ch.resize {
+				return
+			}
+			if end := sectorEnd(ch, draw); end > ch.off {
 				c.redoWrite(p[:end-ch.off], ch.off)
-				c.size = max(c.size, min(end, ch.size))
+				c.size = max(c.size, end)
 			}
 			return
 		}

@@ -278,7 +278,7 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 // room cuts a new size down to what the capacity allows.
 func (f *memFile) room(size int64) int64 {
 	d := f.mem.disk
-	if d.capacity == 0 || size <= f.node.file.size {
+	if d.capacity == 0 || f.node.unlinked || size <= f.node.file.size {
 		return size
 	}
 	return min(size, f.node.file.size+max(0, d.capacity-d.used))
