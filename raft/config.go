@@ -38,4 +38,7 @@ type Restored struct {
 	Runs []TermRun
 	// Configurations are the configuration entries in [First, Last], in order.
 	Configurations []ConfigurationEntry
+	// Applied, if it is beyond Snapshot, is what the state machine on disk
+	// already holds: entries up to here are committed (CM-05, CM-07).
+	Applied Index
 }

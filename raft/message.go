@@ -82,10 +82,12 @@ type AppendEntriesResponse struct {
 	// Round echoes the request.
 	Round uint64
 
-	// On refusal, Prev echoes the request's Prev.Index; Hint is the receiver's
-	// last entry whose term is not newer than the request's Prev.Term, at or
-	// below Prev, so that both sides jump at least a term per round trip (RP-08).
+	// Prev echoes the request's Prev.Index. On success the receiver's log, durable
+	// or not, holds the leader's entry there.
 	Prev Index
+	// Hint, on refusal, is the receiver's last entry whose term is not newer than
+	// the request's Prev.Term, at or below Prev, so that both sides jump at least
+	// a term per round trip (RP-08).
 	Hint EntryID
 }
 
@@ -145,7 +147,9 @@ type SnapshotMeta struct {
 	Checksum uint32
 }
 
-// ReadID names a read between the core and its runtime.
+// ReadID names a read between the core and its runtime. A replica never uses one
+// again, also not after a restart: a late answer to the first would pass for one
+// to the second.
 type ReadID uint64
 
 // The terms by which messages are ordered.
