@@ -63,3 +63,7 @@ bench: ## micro-benchmarks of every package, then the library beside the floor
 .PHONY: docs
 docs: ## write docs/protocol.md anew from its rows and the tests that cite them
 	$(GO) generate ./internal/cmd/protocoldoc
+
+.PHONY: mark
+mark: ## mark each rule that has a function and a test as built, then docs
+	cd internal/cmd/protocoldoc && $(GO) run . -mark

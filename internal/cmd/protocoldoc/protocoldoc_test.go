@@ -213,3 +213,21 @@ func TestRender(t *testing.T) {
 		}
 	}
 }
+
+// TestMark: a rule is marked when it has both a function and a test, and the mark
+// stays.
+func TestMark(t *testing.T) {
+	const rows = "== S\n" +
+		"EL-01 | built | | rule\n" +
+		"EL-06 | open | raft/vote.go:handleVote | a function and a test\n" +
+		"EL-07 | open | raft/vote.go:handleVote | a function and no test\n" +
+		"EL-08 | open | | a test and no function\n"
+	source := planted("raft/log_test.go", "package raft\n// EL-08\nfunc TestLog(t *testing.T) {}\n")
+	got, err := markBuilt(source, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Replace(rows, "EL-06 | open", "EL-06 | built", 1); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
