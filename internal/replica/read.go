@@ -1,0 +1,133 @@
+package replica
+
+import (
+	"github.com/quorate/quorate/raft"
+)
+
+// reads are linearizable reads on their way (§6.4): first an index from the
+// leader, then the wait until it is applied here.
+type reads struct {
+	next raft.ReadID
+	// asked wait for an index, confirmed for their index to be applied; both in
+	// order of arrival.
+	asked     []readBatch
+	confirmed []readBatch
+	// timer is the generation of the armed retry timer; zero if none runs.
+	timer, timers uint64
+}
+
+// A readBatch is the reads that share one read index.
+type readBatch struct {
+	id      raft.ReadID
+	index   raft.Index
+	readers []Reader
+}
+
+func (q *reads) init() { q.next = 1 }
+
+// Read lets readers wait for a linearizable read at this replica. They share one
+// read index, asked for after all of them arrived (RD-04).
+func (r *Replica) Read(readers []Reader, out *Output) {
+	if len(readers) == 0 {
+		return
+	}
+	if r.core == nil {
+		for _, reader := range readers {
+			reader.Ready(NotReady)
+		}
+		return
+	}
+	r.ask(append([]Reader(nil), readers...), out)
+	r.settle(out)
+}
+
+func (r *Replica) ask(readers []Reader, out *Output) {
+	q := &r.reads
+	id := q.next
+	q.next++
+	q.asked = append(q.asked, readBatch{id: id, readers: readers})
+	r.step(&raft.ReadIndex{Read: id}, out)
+	if len(q.asked) > 0 && q.timer == 0 {
+		q.timers++
+		q.timer = q.timers
+		out.Timers = append(out.Timers, raft.Timer{Kind: ReadRetryTimer, Generation: q.timer})
+	}
+}
+
+// answerRead takes the core's answer. A refusal is not passed on: there may be a
+// leader before the reader's patience ends, so it is asked again.
+func (r *Replica) answerRead(answer raft.ReadState, _ *Output) {
+	if answer.Refused != 0 {
+		return
+	}
+	q := &r.reads
+	for i := range q.asked {
+		if q.asked[i].id != answer.Read {
+			continue
+		}
+		batch := q.asked[i]
+		q.asked = append(q.asked[:i], q.asked[i+1:]...)
+		batch.index = answer.Index
+		if r.handover.applied >= batch.index {
+			batch.done(Applied)
+		} else {
+			q.confirmed = append(q.confirmed, batch)
+		}
+		return
+	}
+}
+
+// retryReads asks again for everything that has no index yet: the request, the
+// answer or the leader was lost.
+func (r *Replica) retryReads(generation uint64, out *Output) {
+	q := &r.reads
+	if generation != q.timer {
+		return
+	}
+	q.timer = 0
+	var readers []Reader
+	for i := range q.asked {
+		for _, reader := range q.asked[i].readers {
+			if !reader.Abandoned() {
+				readers = append(readers, reader)
+			} else {
+				reader.Ready(Unknown)
+			}
+		}
+	}
+	clear(q.asked)
+	q.asked = q.asked[:0]
+	if len(readers) > 0 {
+		r.ask(readers, out)
+	}
+}
+
+// applied lets the reads go whose index is applied.
+func (q *reads) applied(index raft.Index) {
+	kept := q.confirmed[:0]
+	for _, batch := range q.confirmed {
+		if batch.index <= index {
+			batch.done(Applied)
+		} else {
+			kept = append(kept, batch)
+		}
+	}
+	clear(q.confirmed[len(kept):])
+	q.confirmed = kept
+}
+
+func (q *reads) failAll(outcome Outcome) {
+	for _, batch := range q.asked {
+		batch.done(outcome)
+	}
+	for _, batch := range q.confirmed {
+		batch.done(outcome)
+	}
+	q.asked, q.confirmed = nil, nil
+}
+
+func (b *readBatch) done(outcome Outcome) {
+	for _, reader := range b.readers {
+		reader.Ready(outcome)
+	}
+}
