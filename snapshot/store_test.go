@@ -342,7 +342,9 @@ func TestCommitRefusesBadDisk(t *testing.T) {
 			}
 			return f
 		}, broken},
-		"lost write": {func(op vfs.Op) vfs.Fault { return vfs.Fault{Lost: op.Kind == vfs.OpWrite && op.Offset > 300 && op.Offset < 500} }, ErrCorrupt},
+		"lost write": {func(op vfs.Op) vfs.Fault {
+			return vfs.Fault{Lost: op.Kind == vfs.OpWrite && op.Offset > 300 && op.Offset < 500}
+		}, ErrCorrupt},
 		"misdirected write": {func(op vfs.Op) vfs.Fault {
 			return vfs.Fault{Misdirect: op.Kind == vfs.OpWrite && op.Offset > 300 && op.Offset < 500, Offset: 1024}
 		}, ErrCorrupt},
