@@ -1,6 +1,10 @@
 package wal
 
-import "github.com/quorate/quorate/raft"
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/raft"
+)
 
 // Update is what one group wants made durable: the runtime's form of a
 // raft.Persist. Its parts take effect in the order of the fields.
@@ -16,6 +20,9 @@ type Update struct {
 	KeepSuffix bool
 	Reset      raft.SnapshotMeta
 	Generation uint64
+	// ResetChecksum is the checksum of the entry Reset.ID, if it is known, with
+	// which the entry after it is chained; zero if not.
+	ResetChecksum uint32
 	// Compact, if not zero: entries before this index are forgotten, and Reset
 	// names the snapshot that replaces them (SN-03: it is durable already).
 	Compact raft.Index
@@ -52,14 +59,57 @@ type GroupState struct {
 
 // Fault is one damaged place.
 type Fault struct {
+	// File is a name in the log's directory; Offset is in bytes, -1 if nothing
+	// tells it.
 	File   string
 	Offset int64
 	Group  raft.GroupID
 	// Index is the damaged entry; zero if the damage is not in an entry.
 	Index   raft.Index
 	Verdict Verdict
-	Detail  string
+	// Tail: nothing intact of the group lies behind. Only such damage may be
+	// cut, by CutTail, and only in a group with one voter.
+	Tail   bool
+	Detail string
+}
+
+// String tells where the damage is and what it is.
+func (f Fault) String() string {
+	return fmt.Sprintf("%s offset %d, group %d, index %d: %v: %s", f.File, f.Offset, f.Group, f.Index, f.Verdict, f.Detail)
 }
 
 // Verdict is a row of PROTOCOL.md G.2.
 type Verdict uint8
+
+// The verdicts. Those up to Unknown are faults of a group; a fault is never
+// taken for an absence (SF-03).
+const (
+	// FaultyEntry: the entry is bad and its identity is known (row "bad, ok").
+	FaultyEntry Verdict = 1 + iota
+	// Misdirected: entry and identity are each intact and contradict each other.
+	Misdirected
+	// Missing: the log says that the entry is there, and no place has it.
+	Missing
+	// Unknown: data and identity of a batch are bad, so that what it held of the
+	// group is unknown (rows "bad, bad" and "bad, absent" with something after).
+	Unknown
+	// Mended: one of two copies is bad and the other has all: no group suffers.
+	Mended
+)
+
+// String gives the verdict's name.
+func (v Verdict) String() string {
+	switch v {
+	case FaultyEntry:
+		return "faulty entry"
+	case Misdirected:
+		return "misdirected"
+	case Missing:
+		return "missing"
+	case Unknown:
+		return "unknown content"
+	case Mended:
+		return "second copy used"
+	}
+	return "unknown verdict"
+}

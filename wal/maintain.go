@@ -1,0 +1,216 @@
+package wal
+
+import (
+	"errors"
+	"path"
+	"slices"
+
+	"github.com/quorate/quorate/raft"
+)
+
+const (
+	// The log is let grow to this many segments, and to this many times what is
+	// live in it, before old segments are emptied by copying. So copies are at
+	// most half of what is written, and the disk is bounded by the larger of the
+	// two and one segment more.
+	segmentsKept = 4
+	liveFactor   = 3
+	// freeMax is how many files are kept to be recycled.
+	freeMax = 2
+)
+
+// Maintain bounds the log's size on disk. Segments are freed oldest first. One
+// that no group needs any more is retired: the next batch says so, and when that
+// is durable its file is kept for recycling or removed. If the log has grown
+// large against what is live in it, entries and states that lag in the oldest
+// segment are written again at the end, as one batch of at most maxBytes (and at
+// least one entry), which counts as written by the owner: the next Sync makes it
+// durable. More says that another call would go on.
+//
+// An error of the disk is final; one that wraps vfs.ErrNoSpace is not.
+func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
+	if err := w.failure(); err != nil {
+		return false, err
+	}
+	if err := w.remove(); err != nil {
+		return false, w.fail(err)
+	}
+	if !w.retire() {
+		return false, nil
+	}
+	records, complete, err := w.gather(maxBytes)
+	if err != nil || len(records) == 0 {
+		return false, err
+	}
+	if err := w.writeBatch(records); err != nil {
+		return false, err
+	}
+	w.mu.Lock()
+	for i := range records {
+		w.stats.CopiedBytes += uint64(records[i].entriesLen)
+	}
+	w.mu.Unlock()
+	if complete {
+		return w.retire(), nil
+	}
+	return true, nil
+}
+
+// remove frees the files of the segments that a durable batch gave up.
+func (w *WAL) remove() error {
+	for {
+		w.mu.Lock()
+		seg := w.segments[0]
+		if seg.header.Sequence >= w.oldestDurable || len(w.segments) == 1 || seg.readers.Load() > 0 {
+			w.mu.Unlock()
+			return nil
+		}
+		w.segments = w.segments[1:]
+		keep := seg.header.Size == w.make.size && len(w.free) < freeMax
+		w.mu.Unlock()
+		if err := seg.file.Close(); err != nil {
+			return err
+		}
+		name := path.Join(w.make.dir, seg.name)
+		if !keep {
+			if err := w.make.fs.Remove(name); err != nil {
+				return err
+			}
+			continue
+		}
+		free := segmentName(seg.header.Sequence, suffixFree)
+		if err := w.make.fs.Rename(name, path.Join(w.make.dir, free)); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.free = append(w.free, free)
+		w.mu.Unlock()
+	}
+}
+
+// retire moves oldest past the segments that nobody needs, and reports whether
+// the one that it stops at is to be emptied.
+func (w *WAL) retire() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var bytes, live int64
+	inUse := 0
+	empty := false
+	for k, seg := range w.segments {
+		if seg.header.Sequence < w.oldest {
+			continue
+		}
+		if !empty && k < len(w.segments)-1 && !w.needed(seg) {
+			w.oldest = w.segments[k+1].header.Sequence
+			continue
+		}
+		empty = true
+		inUse++
+		bytes += seg.header.Size
+		live += seg.live
+	}
+	return inUse > segmentsKept && bytes > liveFactor*live
+}
+
+// needed reports whether a group needs the segment, and forgets those that do
+// not.
+func (w *WAL) needed(seg *segment) bool {
+	if seg.damaged {
+		for _, g := range w.groups {
+			if len(g.faults) > 0 {
+				return true
+			}
+		}
+		seg.damaged = false
+	}
+	for id, g := range seg.groups {
+		if g.needs(seg) {
+			return true
+		}
+		delete(seg.groups, id)
+	}
+	return false
+}
+
+// gather makes records of what groups have in the oldest segment that is needed,
+// in the order of their ids. Complete says that this is all of it.
+func (w *WAL) gather(maxBytes int) (records []record, complete bool, err error) {
+	w.mu.RLock()
+	at := slices.IndexFunc(w.segments, func(s *segment) bool { return s.header.Sequence >= w.oldest })
+	seg := w.segments[at]
+	ids := make([]raft.GroupID, 0, len(seg.groups))
+	for id, g := range seg.groups {
+		if g.needs(seg) && len(g.faults) == 0 && !g.stuck {
+			ids = append(ids, id)
+		}
+	}
+	w.mu.RUnlock()
+	slices.Sort(ids)
+	w.copyBuffer = w.copyBuffer[:0]
+	size := 0
+next:
+	for _, id := range ids {
+		g := w.groups[id]
+		if size >= maxBytes {
+			return records, false, nil
+		}
+		r := record{group: id, kind: kindCopy, head: g.head}
+		if g.metaSeg == seg {
+			if r.meta, err = encodeMeta(&g.snapshot); err != nil {
+				return nil, false, err
+			}
+		}
+		with := len(records)
+		for k := range g.extents {
+			x := &g.extents[k]
+			if x.seg != seg {
+				continue
+			}
+			if size >= maxBytes {
+				return records, false, nil
+			}
+			part := r
+			if len(records) > with {
+				part.meta = nil
+			}
+			full, err := w.copyExtent(&part, x, maxBytes-size, size == 0)
+			if errors.Is(err, ErrCorrupt) {
+				// Damage that came since Open: the segment stays, for repair.
+				w.logger.Error("wal: damaged entry stays where it is", "group", uint64(id), "error", err)
+				g.stuck = true
+				continue next
+			}
+			if err != nil {
+				return nil, false, err
+			}
+			if part.first != 0 {
+				records = append(records, part)
+				size += part.size()
+			}
+			if !full {
+				return records, false, nil
+			}
+		}
+		if len(records) == with {
+			records = append(records, r)
+			size += r.size()
+		}
+	}
+	return records, true, nil
+}
+
+// copyExtent fills r with entries of x, up to maxBytes.
+func (w *WAL) copyExtent(r *record, x *extent, maxBytes int, atLeastOne bool) (full bool, err error) {
+	start := len(w.copyBuffer)
+	b, last, err := x.read(x.first, x.last, maxBytes-r.size(), atLeastOne, w.copyBuffer)
+	if err != nil {
+		return false, err
+	}
+	w.copyBuffer = b
+	if last < x.first {
+		return false, nil
+	}
+	r.first, r.last = x.first, last
+	r.entries = [][]byte{b[start:len(b):len(b)]}
+	return last == x.last, r.indexEntries()
+}
