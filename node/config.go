@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/raft"
@@ -89,4 +92,76 @@ type Observer interface {
 	// when the group was started.
 	Trace(group raft.GroupID, node raft.NodeID, event raft.Event)
 	TraceEnabled() bool
+}
+
+// WithDefaults gives c with every zero field that has a default set to it.
+func (c Config) WithDefaults() Config {
+	setDefault(&c.ElectionTimeout, time.Second)
+	setDefault(&c.HeartbeatInterval, c.ElectionTimeout/10)
+	setDefault(&c.SegmentSizeBytes, 64<<20)
+	setDefault(&c.MaxBatchBytes, 1<<20)
+	setDefault(&c.MaxEntryBytes, 8<<20)
+	setDefault(&c.MaxPendingBytes, 64<<20)
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Validate reports everything wrong with c, not only the first thing.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("node: "+format, args...))
+		}
+	}
+	bad(c.ID == raft.None, "ID is required and not zero")
+	bad(c.Cluster == "", "Cluster is required: any name that all nodes share")
+	bad(c.Dir == "", "Dir is required: the node's data directory")
+	bad(c.Transport == nil, "Transport is required")
+	// EL-12, TM-02.
+	bad(c.ElectionTimeout < 2*c.HeartbeatInterval, "ElectionTimeout (%v) must be at least twice HeartbeatInterval (%v)", c.ElectionTimeout, c.HeartbeatInterval)
+	bad(c.HeartbeatInterval <= 0, "HeartbeatInterval (%v) must be positive", c.HeartbeatInterval)
+	bad(c.SegmentSizeBytes < 0, "SegmentSizeBytes (%d) must be positive", c.SegmentSizeBytes)
+	bad(c.MaxBatchBytes < 0, "MaxBatchBytes (%d) must be positive", c.MaxBatchBytes)
+	bad(c.MaxEntryBytes < 0 || c.MaxEntryBytes > 12<<20, "MaxEntryBytes (%d) must be positive and at most 12 MiB", c.MaxEntryBytes)
+	bad(c.MaxPendingBytes < c.MaxEntryBytes, "MaxPendingBytes (%d) must be at least MaxEntryBytes (%d)", c.MaxPendingBytes, c.MaxEntryBytes)
+	return errors.Join(errs...)
+}
+
+// WithDefaults gives c with every zero field that has a default set to it.
+func (c GroupConfig) WithDefaults() GroupConfig {
+	setDefault(&c.SnapshotBytes, 64<<20)
+	setDefault(&c.SnapshotFactor, 4)
+	setDefault(&c.TailBytes, c.SnapshotBytes/4)
+	return c
+}
+
+// Validate reports everything wrong with c, not only the first thing.
+func (c GroupConfig) Validate() error {
+	var errs []error
+	if c.ID == 0 {
+		errs = append(errs, errors.New("node: GroupConfig.ID is required and not zero"))
+	}
+	if c.StateMachine == nil {
+		errs = append(errs, errors.New("node: GroupConfig.StateMachine is required"))
+	}
+	if slices.Contains(c.Voters, raft.None) {
+		errs = append(errs, errors.New("node: GroupConfig.Voters holds node id 0, which is nobody"))
+	}
+	if c.SnapshotBytes < 0 || c.SnapshotFactor < 0 || c.TailBytes < 0 {
+		errs = append(errs, errors.New("node: SnapshotBytes, SnapshotFactor and TailBytes must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
 }

@@ -10,7 +10,7 @@ import (
 // Errors are sorted by what the caller may do next.
 //
 // Certainly not applied, may be tried again anywhere: ErrNotLeader,
-// ErrOverloaded, ErrNotReady, ErrClosed, ErrGroupStopped.
+// ErrOverloaded, ErrNotReady, ErrNotProposed, ErrClosed, ErrGroupStopped.
 //
 // Outcome unknown, the command may still be applied: ErrUnknownOutcome.
 //
@@ -24,6 +24,8 @@ var (
 	ErrOverloaded = errors.New("node: overloaded")
 	// ErrNotReady: the group is not yet created or restored here.
 	ErrNotReady = errors.New("node: group not ready")
+	// ErrNotProposed: the caller's context ended before the command was appended.
+	ErrNotProposed = errors.New("node: not proposed")
 	// ErrClosed: the node or the group was closed.
 	ErrClosed = errors.New("node: closed")
 	// ErrGroupStopped: the group stopped on this node because of a fault, which

@@ -117,7 +117,6 @@ type Replica struct {
 	incoming incoming
 	proposed []Proposal
 	stamp    Timestamp
-	scratch  [][]byte
 }
 
 // Timestamp is the interval in which the leader's clock says that now lies.

@@ -1,0 +1,176 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/snapshot"
+	"github.com/quorate/quorate/wal"
+)
+
+// StartGroup starts this node's replica of a group: it restores the state machine
+// from the newest snapshot, and from then on follows the log. If the group does
+// not exist yet and this node is one of its first members, it is created as soon
+// as all of them have started it.
+//
+// It fails if the group's part of the log or its snapshot is damaged: such a
+// replica is never served around the damage.
+func (n *Node) StartGroup(cfg GroupConfig) (*Group, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return nil, ErrClosed
+	}
+	if failed := n.failed.Load(); failed != nil {
+		return nil, failed
+	}
+	if n.group(cfg.ID) != nil {
+		return nil, fmt.Errorf("node: group %d is started already", cfg.ID)
+	}
+	g := &Group{
+		node: n, worker: n.worker(cfg.ID), cfg: cfg, halted: make(chan struct{}), closed: make(chan struct{}),
+		logger: n.cfg.Logger.With(slog.Uint64("node", uint64(n.cfg.ID)), slog.Uint64("group", uint64(cfg.ID))),
+	}
+	g.leadership.Store(&replica.Leadership{})
+	g.traced = n.cfg.Observer != nil && n.cfg.Observer.TraceEnabled()
+	restored, at, err := n.restore(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("node: start group %d: %w", cfg.ID, err)
+	}
+	g.machine = &machine{group: g, sm: cfg.StateMachine, applier: replica.NewApplier(cfg.StateMachine, at)}
+	g.machine.idle = sync.NewCond(&n.applies.mu)
+	g.replica, err = replica.New(n.replicaConfig(cfg), restored)
+	if err != nil {
+		return nil, fmt.Errorf("node: start %w", err)
+	}
+	n.groups.Store(cfg.ID, g)
+	g.call(func() { g.replica.Start(&g.out) })
+	return g, nil
+}
+
+func (n *Node) replicaConfig(cfg GroupConfig) replica.Config {
+	_, onDisk := cfg.StateMachine.(rsm.OnDisk)
+	return replica.Config{
+		Group:             cfg.ID,
+		Raft:              raft.Config{ID: n.cfg.ID, MaxUncommittedBytes: 2 * n.cfg.MaxPendingBytes},
+		Incarnation:       n.identity.Incarnation,
+		Voters:            cfg.Voters,
+		OnDisk:            onDisk,
+		MaxBatchBytes:     n.cfg.MaxBatchBytes,
+		MaxUnappliedBytes: max(n.cfg.MaxPendingBytes/4, n.cfg.MaxBatchBytes),
+		CacheBytes:        4 * n.cfg.MaxBatchBytes,
+		SnapshotBytes:     cfg.SnapshotBytes,
+		SnapshotFactor:    cfg.SnapshotFactor,
+		TailBytes:         cfg.TailBytes,
+	}
+}
+
+// restore finds what the disk holds of a group and brings its state machine as
+// far as it can without the log. It gives what the state machine then holds.
+func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, error) {
+	log, found := n.log.Group(cfg.ID)
+	if !found {
+		return replica.Restored{}, raft.SnapshotMeta{}, nil
+	}
+	if err := faults(log); err != nil {
+		return replica.Restored{}, raft.SnapshotMeta{}, err
+	}
+	restored := replica.Restored{Log: log}
+	if disk, ok := cfg.StateMachine.(rsm.OnDisk); ok {
+		durable := disk.DurableIndex()
+		if durable > log.Last && durable > log.Snapshot.ID.Index {
+			return restored, raft.SnapshotMeta{}, fmt.Errorf("the state machine is durable up to index %d but the log ends at %d: the log or an old copy of it was lost; this replica must join anew under a new node id", durable, log.Last)
+		}
+		if durable+1 >= log.First {
+			restored.Applied = durable
+			return restored, metaAt(log, durable), nil
+		}
+	}
+	info, ok := n.newestUsable(log)
+	switch {
+	case ok:
+	case log.Snapshot.ID.Index == 0:
+		return restored, raft.SnapshotMeta{}, nil
+	default:
+		return restored, raft.SnapshotMeta{}, fmt.Errorf("the log begins after snapshot %v, whose file is missing or damaged; this replica must join anew under a new node id", log.Snapshot.ID)
+	}
+	r, err := n.store.Open(info)
+	if err != nil {
+		return restored, raft.SnapshotMeta{}, fmt.Errorf("open snapshot %v: %w", info.Meta.ID, err)
+	}
+	if err := errors.Join(cfg.StateMachine.Restore(r), r.Close()); err != nil {
+		return restored, raft.SnapshotMeta{}, fmt.Errorf("restore snapshot %v: %w", info.Meta.ID, err)
+	}
+	restored.Snapshot, restored.SnapshotSize, restored.Applied = info.Meta, int64(info.Size), info.Meta.ID.Index
+	return restored, info.Meta, nil
+}
+
+// newestUsable is the newest snapshot that the log goes on from: the one it rests
+// on, or a later one of what it holds. One that lies beyond the log was received
+// and never put in force.
+func (n *Node) newestUsable(log wal.GroupState) (best snapshot.Info, ok bool) {
+	for _, info := range n.store.List(log.Group) {
+		id := info.Meta.ID
+		inLog := id.Index >= log.First && id.Index <= log.Last && termAt(log, id.Index) == id.Term
+		if (id == log.Snapshot.ID || inLog) && (!ok || id.Index > best.Meta.ID.Index) {
+			best, ok = info, true
+		}
+	}
+	return best, ok
+}
+
+// termAt gives the term of an entry of the log.
+func termAt(log wal.GroupState, index raft.Index) raft.Term {
+	switch {
+	case index == log.Snapshot.ID.Index:
+		return log.Snapshot.ID.Term
+	case index+1 == log.First:
+		return log.PrevTerm
+	}
+	term := raft.Term(0)
+	for _, run := range log.Runs {
+		if run.First > index {
+			break
+		}
+		term = run.Term
+	}
+	return term
+}
+
+// metaAt describes the state up to an index of the log, for a state machine that
+// is durable so far by itself.
+func metaAt(log wal.GroupState, index raft.Index) raft.SnapshotMeta {
+	meta := raft.SnapshotMeta{ID: raft.EntryID{Term: termAt(log, index), Index: index}}
+	if index == 0 {
+		return raft.SnapshotMeta{}
+	}
+	meta.MaxTimestamp = log.Snapshot.MaxTimestamp
+	meta.Configuration = log.Snapshot.Configuration
+	for _, c := range log.Configurations {
+		if c.ID.Index <= index {
+			meta.Configuration = c
+		}
+	}
+	if index == log.Last {
+		meta.Checksum = log.LastChecksum
+	}
+	return meta
+}
+
+// faults is what makes a group's log unusable, or nil.
+func faults(log wal.GroupState) error {
+	var errs []error
+	for _, f := range log.Faults {
+		errs = append(errs, fmt.Errorf("log %s is damaged at offset %d (group %d, entry %d): %v, %s", f.File, f.Offset, f.Group, f.Index, f.Verdict, f.Detail))
+	}
+	return errors.Join(errs...)
+}

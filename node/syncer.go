@@ -1,0 +1,166 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/wal"
+)
+
+// maintainBytes bounds the copying forward between two batches.
+const maintainBytes = 256 << 10
+
+// The syncer is the goroutine that owns the write-ahead log: it takes everything
+// that was queued while the last sync ran, for all groups, as one batch.
+type syncer struct {
+	node *Node
+
+	mu       sync.Mutex
+	queue    []queuedUpdate
+	sleeping bool
+	closing  bool
+	wake     chan struct{} // capacity 1
+	done     chan struct{}
+
+	preparing sync.WaitGroup
+}
+
+// queuedUpdate is a group's durable write on its way.
+type queuedUpdate struct {
+	group  *Group
+	update replica.Update
+}
+
+func startSyncer(n *Node) *syncer {
+	s := &syncer{node: n, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// add queues updates, in order. It does not wait: what a group may have queued
+// is bounded by its in-flight and pending bytes.
+func (s *syncer) add(updates []queuedUpdate) {
+	s.mu.Lock()
+	s.queue = append(s.queue, updates...)
+	s.signal()
+	s.mu.Unlock()
+}
+
+func (s *syncer) signal() {
+	if s.sleeping {
+		s.sleeping = false
+		s.wake <- struct{}{}
+	}
+}
+
+func (s *syncer) run() {
+	defer close(s.done)
+	defer s.preparing.Wait()
+	var batch []queuedUpdate
+	var updates []wal.Update
+	more := true // the log may have to be maintained after it was opened
+	for {
+		s.mu.Lock()
+		for len(s.queue) == 0 && !more {
+			if s.closing {
+				s.mu.Unlock()
+				return
+			}
+			s.sleeping = true
+			s.mu.Unlock()
+			<-s.wake
+			s.mu.Lock()
+		}
+		batch, s.queue = s.queue, batch[:0]
+		s.mu.Unlock()
+
+		if len(batch) > 0 {
+			updates = updates[:0]
+			for i := range batch {
+				updates = append(updates, batch[i].update.Update)
+			}
+			if err := s.write(updates); err != nil {
+				s.node.fail(fmt.Errorf("write-ahead log: %w", err))
+				s.drain()
+				return
+			}
+			acknowledge(batch)
+			clear(updates)
+			clear(batch)
+		}
+		var err error
+		if more, err = s.node.log.Maintain(maintainBytes); err != nil {
+			s.node.fail(fmt.Errorf("write-ahead log: %w", err))
+			s.drain()
+			return
+		}
+		s.prepare()
+	}
+}
+
+func (s *syncer) write(updates []wal.Update) error {
+	began := time.Now()
+	if err := s.node.log.Write(updates); err != nil {
+		return err
+	}
+	if err := s.node.log.Sync(); err != nil {
+		return err
+	}
+	if o := s.node.cfg.Observer; o != nil {
+		bytes := 0
+		for i := range updates {
+			for _, e := range updates[i].Entries {
+				bytes += len(e)
+			}
+		}
+		o.WALSync(len(updates), bytes, time.Since(began))
+	}
+	return nil
+}
+
+// acknowledge tells each group the newest of its writes that is durable now.
+func acknowledge(batch []queuedUpdate) {
+	for i := range batch {
+		if i+1 < len(batch) && batch[i+1].group == batch[i].group {
+			continue // the next one says more
+		}
+		batch[i].group.postPersisted(batch[i].update.Seq)
+	}
+}
+
+// prepare makes the next segment ready beside the writing.
+func (s *syncer) prepare() {
+	if !s.node.log.NeedsPrepare() {
+		return
+	}
+	s.preparing.Wait()
+	s.preparing.Go(func() {
+		if err := s.node.log.Prepare(); err != nil {
+			s.node.cfg.Logger.Warn("cannot prepare the next log segment; it will be tried again when it is needed", "error", err)
+		}
+	})
+}
+
+// drain waits for close after a failure. What is queued is never acknowledged.
+func (s *syncer) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.closing {
+		s.queue = nil
+		s.sleeping = true
+		s.mu.Unlock()
+		<-s.wake
+		s.mu.Lock()
+	}
+}
+
+// close ends the goroutine once the queue is empty.
+func (s *syncer) close() {
+	s.mu.Lock()
+	s.closing = true
+	s.signal()
+	s.mu.Unlock()
+	<-s.done
+}
