@@ -136,7 +136,8 @@ func helper() {}
 func TestCases(t *testing.T) { _ = cases; helper() }
 func TestEL04(t *testing.T) {}
 func TestRestart_EL05(t *testing.T) {}
-// TestDoc shows EL-06 and B-7, not the range EL-07..EL-09.
+// TestDoc shows EL-06 and B-7, not the ranges EL-07..EL-09, RP-01
+// to RP-04.
 func TestDoc(t *testing.T) {}
 func TestBody(t *testing.T) { t.Run("EL-10", nil) }
 func FuzzBody(f *testing.F) { /* EL-11 */ }

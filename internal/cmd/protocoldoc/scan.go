@@ -34,12 +34,19 @@ var (
 	nameCitation = regexp.MustCompile(`(?:^Test|^Fuzz|_)(EL|RP|CM|PS|MB|SN|CS|RD|LT|FC|TM|MG|SF|PX)_?(\d\d)(?:\D|$)`)
 )
 
-// cited gives the rules that a text cites. The ends of a range (EL-01..EL-24)
-// are not cited: a range says what is spoken of, not what is shown.
+// rangeAfter and rangeBefore find the other end of a range, EL-01..EL-24 or EL-01
+// to EL-24.
+var (
+	rangeAfter  = regexp.MustCompile(`^(?:\.\.|\s+to\s+[A-Z]{1,2}-\d)`)
+	rangeBefore = regexp.MustCompile(`(?:\.\.|[A-Z]{1,2}-\d+\s+to\s+)$`)
+)
+
+// cited gives the rules that a text cites. The ends of a range are not cited: a
+// range says what is spoken of, not what is shown.
 func cited(text string) []string {
 	var ids []string
 	for _, at := range citation.FindAllStringIndex(text, -1) {
-		if strings.HasPrefix(text[at[1]:], "..") || strings.HasSuffix(text[:at[0]], "..") {
+		if rangeAfter.MatchString(text[at[1]:]) || rangeBefore.MatchString(text[:at[0]]) {
 			continue
 		}
 		ids = append(ids, text[at[0]:at[1]])
