@@ -667,30 +667,34 @@ func (c *cluster) fire(r *replica, kind TimerKind) {
 
 // settle delivers, writes, sends and applies everything until nothing is left.
 func (c *cluster) settle() {
-	for busy := true; busy; {
-		busy = false
-		for len(c.network) > 0 {
-			p := c.network[0]
-			c.network = c.network[1:]
-			c.deliver(p)
+	for c.settleOnce() {
+	}
+}
+
+// settleOnce does so with all that there is now.
+func (c *cluster) settleOnce() (busy bool) {
+	arrived := c.network
+	c.network = nil
+	for _, p := range arrived {
+		c.deliver(p)
+		busy = true
+	}
+	for _, r := range c.replicas {
+		if r.raft == nil {
+			continue
+		}
+		for len(r.handed)+len(r.queue)+len(r.transfers) > 0 {
+			c.transmit(r, 1<<20)
+			c.flush(r)
+			c.transfer(r, true)
 			busy = true
 		}
-		for _, r := range c.replicas {
-			if r.raft == nil {
-				continue
-			}
-			for len(r.handed)+len(r.queue)+len(r.transfers) > 0 {
-				c.transmit(r, 1<<20)
-				c.flush(r)
-				c.transfer(r, true)
-				busy = true
-			}
-			if r.installSeq == 0 && r.applied < r.raft.CommitIndex() {
-				c.apply(r)
-				busy = true
-			}
+		if r.installSeq == 0 && r.applied < r.raft.CommitIndex() {
+			c.apply(r)
+			busy = true
 		}
 	}
+	return busy
 }
 
 // leader gives the leader of the newest term, or nil.
@@ -718,6 +722,71 @@ func (c *cluster) elect(id NodeID) *replica {
 		c.t.Fatalf("replica %d is %v, want leader", id, r.raft.State())
 	}
 	return r
+}
+
+// electBy makes r the leader by the votes of these alone, and delivers nothing else.
+func (c *cluster) electBy(r *replica, ids ...NodeID) {
+	c.t.Helper()
+	for range 9 {
+		c.network = nil
+		c.fire(r, ElectionTimer)
+		c.drain(r)
+		for _, p := range c.take(r.id, None) {
+			if slices.Contains(ids, p.To) {
+				c.deliver(p)
+				c.drain(c.get(p.To))
+			}
+		}
+		for _, p := range c.take(None, r.id) {
+			c.deliver(p)
+		}
+		c.drain(r)
+		c.network = nil
+		if r.raft.State() == Leader {
+			return
+		}
+	}
+	c.t.Fatalf("replica %d is not elected by %v", r.id, ids)
+}
+
+// take takes what is on its way from one replica and to one (None: any).
+func (c *cluster) take(from, to NodeID) []packet {
+	var taken []packet
+	c.network = slices.DeleteFunc(c.network, func(p packet) bool {
+		if (from == None || p.From == from) && (to == None || p.To == to) {
+			taken = append(taken, p)
+			return true
+		}
+		return false
+	})
+	return taken
+}
+
+// drain makes all writes of a replica durable.
+func (c *cluster) drain(r *replica) {
+	for len(r.queue) > 0 {
+		c.flush(r)
+	}
+}
+
+// exchange lets the leader's heartbeat and its entries, at most most of them, reach
+// one follower, and the follower's answers the leader.
+func (c *cluster) exchange(leader, follower *replica, most int) {
+	c.fire(leader, HeartbeatTimer)
+	for n := len(leader.handed); n > 0; n-- {
+		if leader.handed[0].To == follower.id {
+			c.transmit(leader, most)
+		} else {
+			leader.handed = append(leader.handed[1:], leader.handed[0])
+		}
+	}
+	for _, p := range c.take(leader.id, follower.id) {
+		c.deliver(p)
+	}
+	c.drain(follower)
+	for _, p := range c.take(follower.id, leader.id) {
+		c.deliver(p)
+	}
 }
 
 // propose appends count commands at r and reports whether they were taken.
