@@ -23,14 +23,10 @@ import (
 //	+---------+------+------+--------+-----------+-------+--------------+-------+
 //	| "QSNP"  | vers | kind | length | cluster   | node  | incarnation  | group |
 //	+---------+------+------+--------+-----------+-------+--------------+-------+
-//	 52     60       68      76               84          92          100
-//	+------+--------+-------+----------------+-----------+-----------+---------+
-//	| id   | index  | term  | max timestamp  | cfg index | cfg term  | cfg len |
-//	+------+--------+-------+----------------+-----------+-----------+---------+
-//	 104                                      length-4
-//	+----------------------------------------+-----------+
-//	| configuration (entry.AppendConfiguration) | checksum |
-//	+----------------------------------------+-----------+
+//	 52     60         64                                   length-4
+//	+------+----------+------------------------------------+----------+
+//	| id   | meta len | meta (entry.AppendSnapshotMeta)    | checksum |
+//	+------+----------+------------------------------------+----------+
 //
 // length counts the whole header. kind is 1, the whole state; others are for
 // later. A chunk carries 1 to 1 MiB of the state machine's bytes:
@@ -58,7 +54,7 @@ const (
 	kindWhole   = 1
 
 	headerPrefix  = 12
-	headerFixed   = 104
+	headerFixed   = 64
 	headerMax     = 8 << 20
 	chunkPrefix   = 8
 	checksumBytes = 4
@@ -129,13 +125,11 @@ func appendHeader(dst []byte, h *header) ([]byte, error) {
 	dst = append(dst, h.Cluster[:]...)
 	for _, v := range [...]uint64{
 		uint64(h.Node), uint64(h.Incarnation), uint64(h.group), h.id,
-		uint64(h.meta.ID.Index), uint64(h.meta.ID.Term), uint64(h.meta.MaxTimestamp),
-		uint64(h.meta.Configuration.ID.Index), uint64(h.meta.Configuration.ID.Term),
 	} {
 		dst = binary.LittleEndian.AppendUint64(dst, v)
 	}
-	dst = append(dst, 0, 0, 0, 0) // cfg len, known below
-	dst, err := entry.AppendConfiguration(dst, &h.meta.Configuration.Configuration)
+	dst = append(dst, 0, 0, 0, 0) // meta len, known below
+	dst, err := entry.AppendSnapshotMeta(dst, &h.meta)
 	if err != nil {
 		return dst[:start], fmt.Errorf("snapshot: %w", err)
 	}
@@ -168,9 +162,9 @@ func decodeHeader(b []byte) (*header, error) {
 	}
 	u64 := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
 	if n := binary.LittleEndian.Uint32(b[headerFixed-4:]); uint64(n) != uint64(len(body)-headerFixed) {
-		return nil, fmt.Errorf("%w: configuration of %d bytes in a header of %d", ErrHeaderContents, n, len(b))
+		return nil, fmt.Errorf("%w: description of %d bytes in a header of %d", ErrHeaderContents, n, len(b))
 	}
-	configuration, err := entry.DecodeConfiguration(body[headerFixed:])
+	meta, err := entry.DecodeSnapshotMeta(body[headerFixed:])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrHeaderContents, err)
 	}
@@ -178,14 +172,7 @@ func decodeHeader(b []byte) (*header, error) {
 		Identity: Identity{Node: raft.NodeID(u64(28)), Incarnation: raft.Incarnation(u64(36))},
 		group:    raft.GroupID(u64(44)),
 		id:       u64(52),
-		meta: raft.SnapshotMeta{
-			ID:           raft.EntryID{Index: raft.Index(u64(60)), Term: raft.Term(u64(68))},
-			MaxTimestamp: int64(u64(76)),
-			Configuration: raft.ConfigurationEntry{
-				ID:            raft.EntryID{Index: raft.Index(u64(84)), Term: raft.Term(u64(92))},
-				Configuration: configuration,
-			},
-		},
+		meta:     meta,
 	}
 	copy(h.Cluster[:], b[12:28])
 	return h, nil

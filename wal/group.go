@@ -1,9 +1,11 @@
 package wal
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 
+	"github.com/quorate/quorate/entry"
 	"github.com/quorate/quorate/raft"
 )
 
@@ -97,9 +99,9 @@ func (g *group) apply(r *record, seg *segment, offset int64) error {
 	g.headSeg = seg
 	seg.refer(g)
 	if len(r.meta) > 0 {
-		m, err := decodeMeta(r.meta)
+		m, err := entry.DecodeSnapshotMeta(r.meta)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		g.snapshot, g.metaSeg = m, seg
 	}

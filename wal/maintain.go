@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 
+	"github.com/quorate/quorate/entry"
 	"github.com/quorate/quorate/raft"
 )
 
@@ -156,7 +157,7 @@ next:
 		}
 		r := record{group: id, kind: kindCopy, head: g.head}
 		if g.metaSeg == seg {
-			if r.meta, err = encodeMeta(&g.snapshot); err != nil {
+			if r.meta, err = entry.AppendSnapshotMeta(nil, &g.snapshot); err != nil {
 				return nil, false, err
 			}
 		}

@@ -88,7 +88,7 @@ func (ms models) apply(u *Update) {
 		if u.KeepSuffix && m.last() >= id.Index {
 			m.entries = m.entries[id.Index+1-m.first:]
 		} else {
-			m.entries, m.lastSum = nil, u.ResetChecksum
+			m.entries, m.lastSum = nil, u.Reset.Checksum
 		}
 		m.first, m.prevTerm, m.generation, m.snapshot = id.Index+1, id.Term, u.Generation, u.Reset
 	}
@@ -215,14 +215,14 @@ func (s *script) update(ms models, id raft.GroupID) Update {
 	switch s.rng.IntN(12) {
 	case 0: // install a snapshot
 		at := last + raft.Index(1+s.rng.IntN(5))
-		u.ResetLog, u.Generation, u.ResetChecksum = true, s.rng.Uint64(), s.rng.Uint32()
+		u.ResetLog, u.Generation = true, s.rng.Uint64()
 		if last >= first && s.rng.IntN(2) == 0 {
 			at, u.KeepSuffix = first+raft.Index(s.rng.IntN(int(last-first)+1)), true
 			u.Reset = s.meta(raft.EntryID{Term: m.term(at), Index: at})
 			first, prevTerm = at+1, m.term(at)
 		} else {
 			u.Reset = s.meta(raft.EntryID{Term: term, Index: at})
-			first, last, prevTerm, prevSum = at+1, at, term, u.ResetChecksum
+			first, last, prevTerm, prevSum = at+1, at, term, u.Reset.Checksum
 		}
 	case 1, 2: // compact
 		if last >= first {
@@ -281,7 +281,7 @@ func (s *script) configuration() raft.Configuration {
 
 func (s *script) meta(id raft.EntryID) raft.SnapshotMeta {
 	return raft.SnapshotMeta{
-		ID: id, MaxTimestamp: s.rng.Int64(),
+		ID: id, MaxTimestamp: s.rng.Int64(), Checksum: s.rng.Uint32(),
 		Configuration: raft.ConfigurationEntry{ID: raft.EntryID{Term: 1, Index: 1}, Configuration: s.configuration()},
 	}
 }

@@ -67,8 +67,8 @@ func (w *WAL) settle(r *recovered) error {
 		if f.last > r.durable {
 			unsynced[f.seg] = true
 		}
-		if f.rewrite != nil {
-			if _, err := f.seg.file.WriteAt(f.rewrite, f.rewriteAt); err != nil {
+		for _, p := range f.patches {
+			if _, err := f.seg.file.WriteAt(p.bytes, p.offset); err != nil {
 				return err
 			}
 			unsynced[f.seg] = true

@@ -314,7 +314,7 @@ func (r *recovered) replay() error {
 		}
 		contradict := f.contradict || chained && f.prev != prev
 		chained, prev = true, f.body
-		if !f.dataOK || !f.idOK || contradict {
+		if !f.dataOK || len(f.patches) > 0 || contradict {
 			r.damage(f, contradict)
 		}
 		for i := range f.records {
@@ -352,7 +352,7 @@ func (r *recovered) damage(f *found, contradict bool) {
 		d.Verdict, d.Detail = Misdirected, fmt.Sprintf("batch %d: data and identity, or it and the batch before, contradict each other", f.first)
 		f.seg.damaged = true
 	case f.dataOK:
-		d.Offset, d.Detail = f.rewriteAt, fmt.Sprintf("identity of batch %d", f.first)
+		d.Offset, d.Detail = f.patches[0].offset, fmt.Sprintf("batch %d, written again", f.first)
 	default:
 		d.Detail = fmt.Sprintf("data of batch %d", f.first)
 		f.seg.damaged = len(f.bad) > 0

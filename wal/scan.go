@@ -36,9 +36,13 @@ type found struct {
 	records []record
 	// bad are the entries that are damaged, if the identity tells which.
 	bad []badEntry
-	// rewrite is the identity that should be there.
-	rewrite   []byte
-	rewriteAt int64
+	// patches are what should be there and is not.
+	patches []patch
+}
+
+type patch struct {
+	offset int64
+	bytes  []byte
 }
 
 type badEntry struct {
@@ -58,6 +62,8 @@ type scanner struct {
 	table []byte // nil: no pre-image is known
 	first uint32 // sector that table begins with
 	fresh bool
+	// mended are the identity sectors that were put right in buf.
+	mended map[uint32]bool
 }
 
 func (s *scanner) sector(at uint32) []byte {
@@ -164,8 +170,34 @@ func (s *scanner) idSector(at uint32) (idSector, bool) {
 		return idSector{}, false
 	}
 	id, err := decodeIDSector(b)
+	if err != nil && s.mendIdentity(at, b) {
+		id, err = decodeIDSector(b)
+	}
 	ok := err == nil && id.Sequence == s.seg.header.Sequence && id.At == at
 	return id, ok
+}
+
+// mendIdentity puts an identity sector right of which only the stamp is wrong, or
+// only the first bytes of the checksum, which are then as they were before.
+func (s *scanner) mendIdentity(at uint32, b []byte) bool {
+	var c [sectorSize]byte
+	copy(c[:], b)
+	le.PutUint32(c[sectorSize-stampSize:], checksum(b[4:idSectorHeader]))
+	ok := checksum(c[4:]) == le.Uint32(b)
+	if before, known := s.before(at); !ok && known {
+		sum := checksum(b[4:])
+		le.PutUint32(c[:], sum)
+		copy(c[4:], b[4:])
+		for k := 8; k < 32 && !ok; k += 8 {
+			old := uint32(1)<<k - 1
+			ok = le.Uint32(b) == before.head&old|sum&^old
+		}
+	}
+	if ok {
+		copy(b, c[:])
+		s.mended[at] = true
+	}
+	return ok
 }
 
 // header decodes a batch header that belongs where it is.
@@ -183,9 +215,9 @@ func (s *scanner) header(front, back uint32) (batchHeader, bool) {
 // at reads the batch whose data begins at front and whose identity ends at back;
 // nil if nothing there tells its extent.
 func (s *scanner) at(front, back uint32, next uint64) (*found, error) {
+	f := &found{seg: s.seg, dataAt: front}
 	h, headerOK := s.header(front, back)
 	headerOK = headerOK && h.IDTop == back && h.Number >= next
-	f := &found{seg: s.seg, dataAt: front}
 	if headerOK {
 		f.first, f.dataLen, f.idLen, f.durable, f.oldest = h.Number, h.DataLen, h.IDLen, h.Durable, h.Oldest
 		f.prev, f.body = h.Prev, h.Body
@@ -197,20 +229,7 @@ func (s *scanner) at(front, back uint32, next uint64) (*found, error) {
 		f.first, f.dataLen, f.idLen, f.durable = id.Number, id.DataLen, id.Parts, id.Durable
 	}
 	f.last = f.first
-	data := s.buf[int64(front)*sectorSize : int64(front+f.dataLen)*sectorSize]
-	prints := make([]fingerprint, 0, f.dataLen)
-	for off := 0; off < len(data); off += sectorSize {
-		prints = append(prints, fingerprintOf(data[off:off+sectorSize]))
-	}
-	var dataRecords []record
-	if headerOK && bodySum(data, prints) == h.Body && le.Uint32(data[len(data)-stampSize:]) == stamp(h.Sequence, h.Number, front) {
-		var err error
-		dataRecords, err = decodeData(&h, data)
-		if errors.Is(err, ErrUnknownVersion) {
-			return nil, err
-		}
-		f.dataOK = err == nil
-	}
+
 	stream, whole := s.stream(f.first, back, f.idLen)
 	var id identityStream
 	if whole {
@@ -221,14 +240,24 @@ func (s *scanner) at(front, back uint32, next uint64) (*found, error) {
 		}
 		f.idOK = err == nil
 	}
+	var prints []fingerprint
+	for again := true; ; again = false {
+		var err error
+		if prints, err = s.data(f, &h, headerOK); err != nil {
+			return nil, err
+		}
+		if f.dataOK || !f.idOK || !again || !s.mendData(f, id.prints) {
+			break
+		}
+		h, headerOK = s.header(front, back)
+	}
 	switch {
 	case f.dataOK:
-		want := appendIdentityStream(nil, &h, prints, dataRecords)
+		want := appendIdentityStream(nil, &h, prints, f.records)
 		f.contradict = f.idOK && !bytes.HasPrefix(stream, want)
 		if !f.idOK {
-			f.rewrite, f.rewriteAt = cutIdentity(&h, want, nil), int64(back-f.idLen)*sectorSize
+			f.patches = append(f.patches, patch{int64(back-f.idLen) * sectorSize, cutIdentity(&h, want, nil)})
 		}
-		f.records = dataRecords
 		for i := range f.records {
 			r := &f.records[i]
 			r.meta = bytes.Clone(r.meta)
@@ -236,12 +265,68 @@ func (s *scanner) at(front, back uint32, next uint64) (*found, error) {
 		}
 	case f.idOK:
 		f.oldest, f.prev, f.body, f.records = id.oldest, id.prev, id.body, id.records
-		s.checkEntries(f, data)
+		s.checkEntries(f, s.bytes(front, f.dataLen))
+	}
+	for at := back - f.idLen; at < back; at++ {
+		if s.mended[at] {
+			f.patches = append(f.patches, patch{int64(at) * sectorSize, bytes.Clone(s.sector(at))})
+		}
 	}
 	if !f.dataOK {
 		f.torn = s.torn(f, back, id.prints)
 	}
 	return f, nil
+}
+
+func (s *scanner) bytes(at, n uint32) []byte {
+	return s.buf[int64(at)*sectorSize : int64(at+n)*sectorSize]
+}
+
+// data verifies the data of f and decodes its records, which alias the buffer.
+func (s *scanner) data(f *found, h *batchHeader, headerOK bool) ([]fingerprint, error) {
+	b := s.bytes(f.dataAt, f.dataLen)
+	prints := make([]fingerprint, 0, f.dataLen)
+	for off := 0; off < len(b); off += sectorSize {
+		prints = append(prints, fingerprintOf(b[off:off+sectorSize]))
+	}
+	if !headerOK || h.Number != f.first || h.DataLen != f.dataLen || h.IDLen != f.idLen ||
+		bodySum(b, prints) != h.Body || le.Uint32(b[len(b)-stampSize:]) != stamp(h.Sequence, h.Number, h.DataAt) {
+		return prints, nil
+	}
+	records, err := decodeData(h, b)
+	if errors.Is(err, ErrUnknownVersion) {
+		return nil, err
+	}
+	f.dataOK, f.records = err == nil, records
+	f.durable, f.oldest, f.prev, f.body = h.Durable, h.Oldest, h.Prev, h.Body
+	return prints, nil
+}
+
+// mendData puts right the sectors that are wrong in their first or last bytes
+// only: what belongs there is in the fingerprint, and the checksum proves it.
+func (s *scanner) mendData(f *found, written []fingerprint) (mended bool) {
+	var c [sectorSize]byte
+	for k, want := range written {
+		b := s.sector(f.dataAt + uint32(k))
+		if fingerprintOf(b) == want {
+			continue
+		}
+		for head := range 2 {
+			copy(c[:], b)
+			if head == 1 {
+				le.PutUint32(c[:], want.head)
+			} else {
+				le.PutUint32(c[sectorSize-4:], want.tail)
+			}
+			if fingerprintOf(c[:]) == want {
+				copy(b, c[:])
+				f.patches = append(f.patches, patch{int64(f.dataAt+uint32(k)) * sectorSize, bytes.Clone(b)})
+				mended = true
+				break
+			}
+		}
+	}
+	return mended
 }
 
 // topIdentity finds an intact sector of the identity that ends at back.
@@ -368,7 +453,7 @@ func openScanner(fsys vfs.FS, dir, name string, sequence uint64, buf []byte) (*s
 		return nil, buf, err
 	}
 	seg := &segment{name: name, file: f}
-	s := &scanner{seg: seg}
+	s := &scanner{seg: seg, mended: map[uint32]bool{}}
 	if err := s.read(sequence, buf); err != nil {
 		if errors.Is(err, ErrCorrupt) {
 			return s, s.buf, err

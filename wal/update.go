@@ -20,9 +20,6 @@ type Update struct {
 	KeepSuffix bool
 	Reset      raft.SnapshotMeta
 	Generation uint64
-	// ResetChecksum is the checksum of the entry Reset.ID, if it is known, with
-	// which the entry after it is chained; zero if not.
-	ResetChecksum uint32
 	// Compact, if not zero: entries before this index are forgotten, and Reset
 	// names the snapshot that replaces them (SN-03: it is durable already).
 	Compact raft.Index

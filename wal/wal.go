@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/quorate/quorate/entry"
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/vfs"
 )
@@ -177,7 +178,7 @@ func (w *WAL) stage(u *Update) (record, error) {
 		}
 		if !u.KeepSuffix || h.last <= id.Index {
 			if !u.KeepSuffix || h.last < id.Index {
-				h.lastSum = u.ResetChecksum
+				h.lastSum = u.Reset.Checksum
 			}
 			h.last = id.Index
 		}
@@ -198,7 +199,7 @@ func (w *WAL) stage(u *Update) (record, error) {
 			return r, fmt.Errorf("snapshot at %v does not reach the log's first, %d", u.Reset.ID, h.first)
 		}
 		h.snapshot = u.Reset.ID
-		meta, err := encodeMeta(&u.Reset)
+		meta, err := entry.AppendSnapshotMeta(nil, &u.Reset)
 		if err != nil {
 			return r, err
 		}

@@ -137,18 +137,26 @@ func (c *cursor) configurationEntry() (e raft.ConfigurationEntry) {
 	return e
 }
 
-// A snapshot's meta is
-//
-//	id | configuration entry | max timestamp i64
+// A snapshot's meta is its length, u32, and what package entry makes of it.
 func appendMeta(b []byte, m *raft.SnapshotMeta) ([]byte, error) {
-	b = appendID(b, m.ID)
-	b, err := appendConfigurationEntry(b, &m.Configuration)
-	return le.AppendUint64(b, uint64(m.MaxTimestamp)), err
+	start := len(b)
+	b, err := entry.AppendSnapshotMeta(le.AppendUint32(b, 0), m)
+	le.PutUint32(b[start:], uint32(len(b)-start-4))
+	return b, err
 }
 
 func (c *cursor) meta() (m raft.SnapshotMeta) {
-	m.ID = c.id()
-	m.Configuration = c.configurationEntry()
-	m.MaxTimestamp = int64(c.u64())
+	n := c.u32()
+	if uint64(n) > uint64(len(c.b)) {
+		c.fail("a snapshot's meta of %d bytes is announced, %d bytes are there", n, len(c.b))
+	}
+	b := c.take(int(n))
+	if c.err != nil {
+		return m
+	}
+	var err error
+	if m, err = entry.DecodeSnapshotMeta(b); err != nil {
+		c.fail("%w", err)
+	}
 	return m
 }
