@@ -23,10 +23,10 @@ import (
 //	+---------+------+------+--------+-----------+-------+--------------+-------+
 //	| "QSNP"  | vers | kind | length | cluster   | node  | incarnation  | group |
 //	+---------+------+------+--------+-----------+-------+--------------+-------+
-//	 52     60         64                                   length-4
-//	+------+----------+------------------------------------+----------+
-//	| id   | meta len | meta (entry.AppendSnapshotMeta)    | checksum |
-//	+------+----------+------------------------------------+----------+
+//	 52   60         64                                length-4
+//	+----+----------+---------------------------------+----------+
+//	| id | meta len | meta (entry.AppendSnapshotMeta) | checksum |
+//	+----+----------+---------------------------------+----------+
 //
 // length counts the whole header. kind is 1, the whole state; others are for
 // later. A chunk carries 1 to 1 MiB of the state machine's bytes:

@@ -107,8 +107,11 @@ func (s *Store) unpin(st *stored) error {
 
 // judge notes what a reader found: a damaged file is no longer listed.
 func (s *Store) judge(st *stored, err error) {
+	if err == nil || !errors.Is(err, ErrCorrupt) {
+		return
+	}
 	var damage *Error
-	if !errors.As(err, &damage) || !errors.Is(err, ErrCorrupt) {
+	if !errors.As(err, &damage) {
 		return
 	}
 	s.mu.Lock()

@@ -263,8 +263,9 @@ func TestReceiveRefusesMismatch(t *testing.T) {
 	info, file := sender(t, 10, 1, 1000)
 	other := meta(10)
 	other.Configuration.Configuration.Members = other.Configuration.Configuration.Members[:1]
-	later := meta(10)
+	later, chained := meta(10), meta(10)
 	later.MaxTimestamp++
+	chained.Checksum++
 	foreign, err := appendHeader(nil, &header{Identity: Identity{Cluster: [16]byte{9}}, group: group, id: 1, meta: info.Meta})
 	check(t, err)
 	for name, c := range map[string]struct {
@@ -279,6 +280,7 @@ func TestReceiveRefusesMismatch(t *testing.T) {
 		"another id":            {group, info.Meta, 2, info.Size, file, ErrMismatch},
 		"another configuration": {group, other, 1, info.Size, file, ErrMismatch},
 		"another timestamp":     {group, later, 1, info.Size, file, ErrMismatch},
+		"another checksum":      {group, chained, 1, info.Size, file, ErrMismatch},
 		"another cluster":       {group, info.Meta, 1, info.Size, foreign, ErrForeign},
 		"more bytes":            {group, info.Meta, 1, info.Size, append(file[:len(file):len(file)], 0), ErrTrailing},
 		"fewer announced":       {group, info.Meta, 1, info.Size - 1, file, ErrTrailing},
@@ -301,6 +303,14 @@ func TestReceiveRefusesMismatch(t *testing.T) {
 	wantError(t, "bytes after the footer", err, ErrTrailing)
 	_, err = r.Commit()
 	wantError(t, "a shorter file than announced", err, ErrMismatch)
+
+	// A header that claims to be long is refused before it is waited for.
+	r, err = s.Receive(group, info.Meta, 3, 1<<30)
+	check(t, err)
+	lie := append([]byte(nil), file[:headerPrefix]...)
+	lie[10] = 0x7f
+	_, err = r.Write(lie)
+	wantError(t, "a header that claims 8 MiB", err, ErrMismatch)
 
 	for _, size := range []uint64{0, 100, 1 << 63} {
 		_, err := s.Receive(group, info.Meta, 1, size)
@@ -330,6 +340,7 @@ func TestReceiveRepairs(t *testing.T) {
 	}
 	_, err = s.Open(info)
 	wantError(t, "Open", err, ErrChunkChecksum)
+	wantError(t, "RemoveOlder, B-25", s.RemoveOlder(group, info.Meta.ID), ErrNoNewer)
 	r = receive(t, s, info)
 	wantOffset(t, r, 0)
 	_, err = r.Write(file)

@@ -433,8 +433,7 @@ func (h *header) matchesMeta(want raft.SnapshotMeta) error {
 	got, err := appendHeader(nil, &header{meta: h.meta})
 	wanted, wantErr := appendHeader(nil, &header{meta: want})
 	if err != nil || wantErr != nil || !bytes.Equal(got, wanted) {
-		return fmt.Errorf("%w: header has configuration %v and timestamp %d, announced were %v and %d", ErrMismatch,
-			h.meta.Configuration, h.meta.MaxTimestamp, want.Configuration, want.MaxTimestamp)
+		return fmt.Errorf("%w: header describes %+v, announced was %+v", ErrMismatch, h.meta, want)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ func meta(index raft.Index) raft.SnapshotMeta {
 	return raft.SnapshotMeta{
 		ID:           raft.EntryID{Term: 3, Index: index},
 		MaxTimestamp: 1_700_000_000_000_000_000,
+		Checksum:     0xfeedbeef,
 		Configuration: raft.ConfigurationEntry{
 			ID: raft.EntryID{Term: 1, Index: 1},
 			Configuration: raft.Configuration{
@@ -380,6 +381,34 @@ func TestCommitRefusesBadDisk(t *testing.T) {
 			}
 			wantFiles(t, mem, "d", identityFile, old.name().String())
 		})
+	}
+}
+
+// SF-07: a file that reads back as an intact snapshot, but not as the one that
+// was written, does not count.
+func TestCommitRefusesAnotherSnapshot(t *testing.T) {
+	mem := vfs.NewMem()
+	later := meta(10)
+	later.MaxTimestamp++
+	s := open(t, mem, "other")
+	other, err := take(s, later, 1, state(1000))
+	check(t, err)
+	file := raw(t, s, other)
+
+	s = open(t, mem, "d")
+	mem.SetHook(func(op vfs.Op) vfs.Fault {
+		if op.Kind == vfs.OpSync {
+			f, err := mem.Open(op.Name)
+			check(t, err)
+			_, err = f.WriteAt(file, 0)
+			check(t, err)
+		}
+		return vfs.Fault{}
+	})
+	_, err = take(s, meta(10), 1, state(1000))
+	wantError(t, "Commit", err, ErrMismatch)
+	if _, ok := s.Newest(group); ok {
+		t.Error("a snapshot is listed")
 	}
 }
 
