@@ -619,7 +619,8 @@ func TestManyGroupsShareANode(t *testing.T) {
 // survives the node, durable only when flushed.
 type onDisk struct {
 	register
-	store *diskStore
+	store   *diskStore
+	applied raft.Index // guarded by store.mu
 }
 
 type diskStore struct {
@@ -631,7 +632,7 @@ type diskStore struct {
 func openOnDisk(store *diskStore) *onDisk {
 	store.mu.Lock()
 	defer store.mu.Unlock()
-	o := &onDisk{store: store}
+	o := &onDisk{store: store, applied: store.index}
 	o.commands = append([]string(nil), store.commands...)
 	return o
 }
@@ -643,6 +644,7 @@ func (o *onDisk) Apply(entries []rsm.Entry) error {
 	last := entries[len(entries)-1].Index
 	o.store.mu.Lock()
 	defer o.store.mu.Unlock()
+	o.applied = last
 	if last%16 == 0 { // now and then all becomes durable, atomically (CM-07)
 		o.store.index, o.store.commands = last, append([]string(nil), o.commands...)
 	}
@@ -659,7 +661,8 @@ func (o *onDisk) Restore(from io.Reader) error {
 	}
 	o.store.mu.Lock()
 	defer o.store.mu.Unlock()
-	o.store.index = raft.Index(binary.LittleEndian.Uint64(index[:]))
+	o.applied = raft.Index(binary.LittleEndian.Uint64(index[:]))
+	o.store.index = o.applied
 	o.store.commands = append([]string(nil), o.commands...)
 	return nil
 }
@@ -668,7 +671,7 @@ func (o *onDisk) Snapshot() (rsm.View, error) {
 	o.store.mu.Lock()
 	defer o.store.mu.Unlock()
 	// A picture names its own index: that of the state which it holds.
-	index := binary.LittleEndian.AppendUint64(nil, uint64(o.store.index))
+	index := binary.LittleEndian.AppendUint64(nil, uint64(o.applied))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return view(string(index) + strings.Join(o.commands, " ")), nil
@@ -687,8 +690,6 @@ func (o *onDisk) Flush() {}
 func TestStateMachineOnDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 3)
-		stores := map[*GroupConfig]*diskStore{}
-		_ = stores
 		byNode := map[raft.NodeID]*diskStore{1: {}, 2: {}, 3: {}}
 		next := raft.NodeID(0)
 		c.config = func(cfg *Config) { next = cfg.ID }
@@ -718,6 +719,125 @@ func TestStateMachineOnDisk(t *testing.T) {
 			if got := c.read(id); got != strings.Join(want, " ") {
 				t.Fatalf("node %d reads %q\nwant %q", id, got, strings.Join(want, " "))
 			}
+		}
+	})
+}
+
+// flip damages the bytes of a command wherever a node's log holds them.
+func (c *cluster) flip(id raft.NodeID, command string) {
+	c.t.Helper()
+	names, err := c.disks[id].List("data/wal")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	found := 0
+	for _, name := range names {
+		name = "data/wal/" + name
+		data, err := readFile(c.disks[id], name, 1<<30)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for at := 0; ; found++ {
+			i := strings.Index(string(data[at:]), command)
+			if i < 0 {
+				break
+			}
+			at += i
+			if err := c.disks[id].Corrupt(name, int64(at), 0x40); err != nil {
+				c.t.Fatal(err)
+			}
+			at += len(command)
+		}
+	}
+	if found == 0 {
+		c.t.Fatalf("node %d's log does not hold %q", id, command)
+	}
+}
+
+// SF-02, PS-05: damage is reported with its place and never cut, where other
+// nodes have a copy; a lone voter's damaged tail is cut and said to be.
+func TestDamagedLog(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		voters int
+		flip   string
+		want   string // of the error; empty if the group starts
+		reads  string
+	}{
+		{"the tail of a lone voter", 1, "needle-9", "", "needle-1 needle-2"},
+		{"the middle of a lone voter's log", 1, "needle-1", "entry", ""},
+		{"the tail of one of three", 3, "needle-9", "entry", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, test.voters)
+				c.start(c.voters...)
+				for _, command := range []string{"needle-1", "needle-2", "needle-9"} {
+					c.propose(command, c.voters...)
+				}
+				// Nothing may follow the last command, not even a heartbeat's commit.
+				c.stopAll()
+				c.flip(1, test.flip)
+				n, err := c.open(1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer n.Close()
+				g, err := n.StartGroup(GroupConfig{ID: 1, Voters: c.voters, StateMachine: &register{}})
+				if test.want == "" {
+					if err != nil {
+						t.Fatalf("not started: %v", err)
+					}
+					c.groups[1] = g
+					if got := c.read(1); got != test.reads {
+						t.Fatalf("reads %q, want %q", got, test.reads)
+					}
+					return
+				}
+				if err == nil || !strings.Contains(err.Error(), "the log is damaged") || !strings.Contains(err.Error(), "group 1, index") || !strings.Contains(err.Error(), test.want) {
+					t.Fatalf("started with damage, or reported as %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A follower that was away gets the state of a state machine on disk, which is
+// pictured for it on demand.
+func TestStateMachineOnDiskIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		byNode := map[raft.NodeID]*diskStore{1: {}, 2: {}, 3: {}}
+		next := raft.NodeID(0)
+		c.config = func(cfg *Config) { next = cfg.ID }
+		c.group = func(cfg *GroupConfig) {
+			cfg.StateMachine = openOnDisk(byNode[next])
+			cfg.SnapshotBytes, cfg.TailBytes = 2<<10, 512
+		}
+		c.start(c.voters...)
+		leader := c.leader(c.voters...)
+		away := c.voters[int(leader)%3]
+		c.stop(away)
+		var others []raft.NodeID
+		for _, id := range c.voters {
+			if id != away {
+				others = append(others, id)
+			}
+		}
+		var want []string
+		for i := range 200 {
+			want = append(want, fmt.Sprint("c", i))
+			c.propose(want[i], others...)
+		}
+		c.start(away)
+		defer c.stopAll()
+		if got := c.read(away); got != strings.Join(want, " ") {
+			t.Fatalf("node %d reads %q", away, got)
+		}
+		c.stop(away)
+		c.start(away)
+		if got := c.read(away); got != strings.Join(want, " ") {
+			t.Fatalf("restarted, node %d reads %q", away, got)
 		}
 	})
 }

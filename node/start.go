@@ -81,8 +81,11 @@ func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, er
 	if !found {
 		return replica.Restored{}, raft.SnapshotMeta{}, nil
 	}
-	if err := faults(log); err != nil {
-		return replica.Restored{}, raft.SnapshotMeta{}, err
+	if len(log.Faults) > 0 {
+		var err error
+		if log, err = n.cutTail(log); err != nil {
+			return replica.Restored{}, raft.SnapshotMeta{}, err
+		}
 	}
 	restored := replica.Restored{Log: log}
 	if disk, ok := cfg.StateMachine.(rsm.OnDisk); ok {
@@ -166,11 +169,32 @@ func metaAt(log wal.GroupState, index raft.Index) raft.SnapshotMeta {
 	return meta
 }
 
-// faults is what makes a group's log unusable, or nil.
-func faults(log wal.GroupState) error {
+// cutTail cuts the damaged end of the log of a group that has this node as its
+// only voter: nobody else can have the entries, and to refuse for ever is the
+// alternative. Any other damage is reported; it is never served around.
+func (n *Node) cutTail(log wal.GroupState) (wal.GroupState, error) {
 	var errs []error
+	tail := true
 	for _, f := range log.Faults {
-		errs = append(errs, fmt.Errorf("log %s is damaged at offset %d (group %d, entry %d): %v, %s", f.File, f.Offset, f.Group, f.Index, f.Verdict, f.Detail))
+		errs = append(errs, errors.New(f.String()))
+		tail = tail && f.Tail
 	}
-	return errors.Join(errs...)
+	damage := fmt.Errorf("the log is damaged; this replica is not started, others go on: %w", errors.Join(errs...))
+	c := log.Snapshot.Configuration.Configuration
+	if k := len(log.Configurations); k > 0 {
+		c = log.Configurations[k-1].Configuration
+	}
+	if voters := c.Voters(); !tail || c.Joint() || len(voters) != 1 || voters[0] != n.cfg.ID {
+		return log, damage
+	}
+	var err error
+	if !n.syncer.call(func() { err = n.log.CutTail(log.Group) }) {
+		err = ErrClosed
+	}
+	if err != nil {
+		return log, errors.Join(damage, err)
+	}
+	n.cfg.Logger.Error("the damaged end of the log was cut, for no other node has a copy; the newest commands may be lost", slog.Uint64("group", uint64(log.Group)), slog.Any("damage", damage))
+	log, _ = n.log.Group(log.Group)
+	return log, nil
 }

@@ -19,9 +19,11 @@ type syncer struct {
 
 	mu       sync.Mutex
 	queue    []queuedUpdate
+	calls    []func()
 	sleeping bool
 	closing  bool
 	wake     chan struct{} // capacity 1
+	ended    chan struct{} // nothing is written any more
 	done     chan struct{}
 
 	preparing sync.WaitGroup
@@ -34,7 +36,7 @@ type queuedUpdate struct {
 }
 
 func startSyncer(n *Node) *syncer {
-	s := &syncer{node: n, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &syncer{node: n, wake: make(chan struct{}, 1), ended: make(chan struct{}), done: make(chan struct{})}
 	go s.run()
 	return s
 }
@@ -46,6 +48,22 @@ func (s *syncer) add(updates []queuedUpdate) {
 	s.queue = append(s.queue, updates...)
 	s.signal()
 	s.mu.Unlock()
+}
+
+// call runs f on the goroutine that owns the log, between two batches, and waits
+// for it. It reports false if the log has failed or is closed.
+func (s *syncer) call(f func()) bool {
+	done := make(chan struct{})
+	s.mu.Lock()
+	s.calls = append(s.calls, func() { f(); close(done) })
+	s.signal()
+	s.mu.Unlock()
+	select {
+	case <-done:
+		return true
+	case <-s.ended:
+		return false
+	}
 }
 
 func (s *syncer) signal() {
@@ -63,9 +81,10 @@ func (s *syncer) run() {
 	more := true // the log may have to be maintained after it was opened
 	for {
 		s.mu.Lock()
-		for len(s.queue) == 0 && !more {
+		for len(s.queue) == 0 && len(s.calls) == 0 && !more {
 			if s.closing {
 				s.mu.Unlock()
+				close(s.ended)
 				return
 			}
 			s.sleeping = true
@@ -74,7 +93,12 @@ func (s *syncer) run() {
 			s.mu.Lock()
 		}
 		batch, s.queue = s.queue, batch[:0]
+		calls := s.calls
+		s.calls = nil
 		s.mu.Unlock()
+		for _, f := range calls {
+			f()
+		}
 
 		if len(batch) > 0 {
 			updates = updates[:0]
@@ -145,6 +169,7 @@ func (s *syncer) prepare() {
 
 // drain waits for close after a failure. What is queued is never acknowledged.
 func (s *syncer) drain() {
+	close(s.ended)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.closing {
