@@ -100,16 +100,24 @@ func (l *raftLog) appendRuns(dst []TermRun, first, last Index) []TermRun {
 }
 
 // firstDifference gives the first index in (prev, last] where the log ends or has
-// another term than runs say, or last+1 if it holds them all. What is below first
-// is behind a snapshot, so committed and equal.
+// another term than runs say, or last+1 if it holds them all. Of what is below
+// first only the last entry is known; it is behind a snapshot, so committed and
+// equal.
 func (l *raftLog) firstDifference(prev, last Index, runs []TermRun) Index {
-	index := max(prev+1, l.first)
+	index := max(prev+1, l.first-1)
 	for i, run := range runs {
 		end := last
 		if i+1 < len(runs) {
 			end = runs[i+1].First - 1
 		}
 		for index <= end {
+			if index+1 == l.first {
+				if l.prevTerm != run.Term {
+					return index
+				}
+				index++
+				continue
+			}
 			if index > l.last {
 				return index
 			}
