@@ -69,6 +69,7 @@ type recovered struct {
 	free, temporary, wrong []string
 	damages                []Fault
 	lastOf                 map[raft.GroupID]uint64
+	unproven               map[raft.GroupID]raft.Index // first entry of a batch that nothing proves durable
 	clean                  map[*segment]bool
 	dir                    string
 }
@@ -93,7 +94,8 @@ func analyze(fsys vfs.FS, dir string, identity *Identity) (*recovered, error) {
 		return nil, err
 	}
 	r := &recovered{
-		groups: map[raft.GroupID]*group{}, lastOf: map[raft.GroupID]uint64{}, clean: map[*segment]bool{},
+		groups: map[raft.GroupID]*group{}, lastOf: map[raft.GroupID]uint64{},
+		unproven: map[raft.GroupID]raft.Index{}, clean: map[*segment]bool{},
 		dir: dir, oldest: 1,
 	}
 	var segments []string
@@ -328,6 +330,9 @@ func (r *recovered) replay() error {
 				return fmt.Errorf("wal: %s: group %d: %w", f.seg.name, rec.group, err)
 			}
 			r.lastOf[rec.group] = f.last
+			if u, ok := r.unproven[rec.group]; rec.first != 0 && rec.kind == kindUpdate && f.first > r.durable && (!ok || rec.first < u) {
+				r.unproven[rec.group] = rec.first
+			}
 			if contradict {
 				g.faults = append(g.faults, Fault{
 					File: f.seg.name, Offset: int64(f.dataAt) * sectorSize, Group: g.id, Index: rec.first,
@@ -379,11 +384,17 @@ func (r *recovered) judge(g *group, bad []badEntry, unknown []*found) {
 		}
 	}
 	slices.SortFunc(entries, func(a, b Fault) int { return int(int64(a.Index) - int64(b.Index)) })
-	// Damage is a tail if it reaches to the end of the group's log.
+	// Damage is a tail if it reaches to the end of the group's log, or if nothing
+	// proves that what it lies in was ever acknowledged.
 	end := g.head.last
-	for k := len(entries) - 1; k >= 0 && entries[k].Index == end; k-- {
-		entries[k].Tail = true
-		end--
+	for k := len(entries) - 1; k >= 0; k-- {
+		if entries[k].Index == end {
+			entries[k].Tail = true
+			end--
+		}
+		if u, ok := r.unproven[g.id]; ok && entries[k].Index >= u {
+			entries[k].Tail = true
+		}
 	}
 	g.faults = append(g.faults, entries...)
 	if i, missing := g.hole(); missing {

@@ -64,8 +64,9 @@ type Fault struct {
 	// Index is the damaged entry; zero if the damage is not in an entry.
 	Index   raft.Index
 	Verdict Verdict
-	// Tail: nothing intact of the group lies behind. Only such damage may be
-	// cut, by CutTail, and only in a group with one voter.
+	// Tail: behind it nothing of the group's log is intact, or only what the
+	// last batches brought, of which nothing proves that they were acknowledged.
+	// Only such damage may be cut, by CutTail, and only in a group with one voter.
 	Tail   bool
 	Detail string
 }
