@@ -130,8 +130,10 @@ func readFile(disk vfs.FS, name string, maxBytes int64) ([]byte, error) {
 		return nil, err
 	}
 	data := make([]byte, min(size, maxBytes))
-	_, err = f.ReadAt(data, 0)
-	return data, err
+	if n, err := f.ReadAt(data, 0); n < len(data) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // writeFile makes a file and its contents durable.

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 
 	"github.com/quorate/quorate/internal/replica"
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/rsm"
-	"github.com/quorate/quorate/snapshot"
 	"github.com/quorate/quorate/wal"
 )
 
@@ -64,6 +64,7 @@ func (n *Node) replicaConfig(cfg GroupConfig) replica.Config {
 		Raft:              raft.Config{ID: n.cfg.ID, MaxUncommittedBytes: 2 * n.cfg.MaxPendingBytes},
 		Incarnation:       n.identity.Incarnation,
 		Voters:            cfg.Voters,
+		FirstRead:         raft.ReadID(rand.Uint64()),
 		OnDisk:            onDisk,
 		MaxBatchBytes:     n.cfg.MaxBatchBytes,
 		MaxUnappliedBytes: max(n.cfg.MaxPendingBytes/4, n.cfg.MaxBatchBytes),
@@ -95,10 +96,10 @@ func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, er
 		}
 		if durable+1 >= log.First {
 			restored.Applied = durable
-			return restored, metaAt(log, durable), nil
+			return restored, replica.MetaAt(&log, durable), nil
 		}
 	}
-	info, ok := n.newestUsable(log)
+	info, ok := replica.NewestUsable(&log, n.store.List(log.Group))
 	switch {
 	case ok:
 	case log.Snapshot.ID.Index == 0:
@@ -115,58 +116,6 @@ func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, er
 	}
 	restored.Snapshot, restored.SnapshotSize, restored.Applied = info.Meta, int64(info.Size), info.Meta.ID.Index
 	return restored, info.Meta, nil
-}
-
-// newestUsable is the newest snapshot that the log goes on from: the one it rests
-// on, or a later one of what it holds. One that lies beyond the log was received
-// and never put in force.
-func (n *Node) newestUsable(log wal.GroupState) (best snapshot.Info, ok bool) {
-	for _, info := range n.store.List(log.Group) {
-		id := info.Meta.ID
-		inLog := id.Index >= log.First && id.Index <= log.Last && termAt(log, id.Index) == id.Term
-		if (id == log.Snapshot.ID || inLog) && (!ok || id.Index > best.Meta.ID.Index) {
-			best, ok = info, true
-		}
-	}
-	return best, ok
-}
-
-// termAt gives the term of an entry of the log.
-func termAt(log wal.GroupState, index raft.Index) raft.Term {
-	switch {
-	case index == log.Snapshot.ID.Index:
-		return log.Snapshot.ID.Term
-	case index+1 == log.First:
-		return log.PrevTerm
-	}
-	term := raft.Term(0)
-	for _, run := range log.Runs {
-		if run.First > index {
-			break
-		}
-		term = run.Term
-	}
-	return term
-}
-
-// metaAt describes the state up to an index of the log, for a state machine that
-// is durable so far by itself.
-func metaAt(log wal.GroupState, index raft.Index) raft.SnapshotMeta {
-	meta := raft.SnapshotMeta{ID: raft.EntryID{Term: termAt(log, index), Index: index}}
-	if index == 0 {
-		return raft.SnapshotMeta{}
-	}
-	meta.MaxTimestamp = log.Snapshot.MaxTimestamp
-	meta.Configuration = log.Snapshot.Configuration
-	for _, c := range log.Configurations {
-		if c.ID.Index <= index {
-			meta.Configuration = c
-		}
-	}
-	if index == log.Last {
-		meta.Checksum = log.LastChecksum
-	}
-	return meta
 }
 
 // cutTail cuts the damaged end of the log of a group that has this node as its

@@ -23,8 +23,6 @@ type readBatch struct {
 	readers []Reader
 }
 
-func (q *reads) init() { q.next = 1 }
-
 // Read lets readers wait for a linearizable read at this replica. They share one
 // read index, asked for after all of them arrived (RD-04).
 func (r *Replica) Read(readers []Reader, out *Output) {

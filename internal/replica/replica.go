@@ -18,6 +18,10 @@ type Config struct {
 	Incarnation raft.Incarnation
 	// Voters are the first members, for a group that does not exist yet.
 	Voters []raft.NodeID
+	// FirstRead names the first read. Drawn at random at each start: an answer to
+	// a read of before a restart may still be on its way, and must not be taken
+	// for that of a later one.
+	FirstRead raft.ReadID
 	// OnDisk: the state machine keeps its own state, and is given only what is
 	// durable in the local log.
 	OnDisk bool
@@ -154,7 +158,7 @@ type waitingProposal struct {
 // New makes the replica of a group from what is on disk. Call Start next.
 func New(cfg Config, restored Restored) (*Replica, error) {
 	r := &Replica{cfg: cfg}
-	r.reads.init()
+	r.reads.next = cfg.FirstRead
 	log := restored.Log
 	r.lastChecksum = log.LastChecksum
 	if log.Last == 0 && log.Snapshot.ID.Index == 0 {

@@ -551,6 +551,38 @@ func TestReadIsRetriedUntilThereIsALeader(t *testing.T) {
 	}
 }
 
+// RD-05: an answer to a read that a replica asked for before it restarted says
+// nothing about a read that it asks for afterwards.
+func TestAnswerFromBeforeARestartIsIgnored(t *testing.T) {
+	l := newLab(t, 3)
+	l.start()
+	l.elect(1)
+	n := l.node(3)
+	before := n.replica.reads.next
+	first := n.read()
+	n.read()
+	if first.outcome != Applied {
+		t.Fatalf("outcome %d", first.outcome)
+	}
+	n.config.FirstRead = 1 << 40 // another draw
+	restarted, err := New(n.config, Restored{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if restarted.reads.next == before || restarted.reads.next != 1<<40 {
+		t.Fatalf("reads are named from %d again", restarted.reads.next)
+	}
+	q := &question{}
+	n.replica.reads.asked = append(n.replica.reads.asked, readBatch{id: 1 << 40, readers: []Reader{q}})
+	late := raft.Message{From: 1, To: 3, Body: &raft.ReadIndexResponse{Term: n.replica.core.CurrentTerm(), Read: before, Index: 1}}
+	if err := n.replica.Receive(transport.Envelope{Group: 7, Message: late}, &n.out); err != nil {
+		t.Fatal(err)
+	}
+	if q.outcome != 0 {
+		t.Fatal("a late answer let another read go")
+	}
+}
+
 // FC-01, RP-11: a follower that was away is served from the log on disk when the
 // memory of the leader no longer reaches back.
 func TestLaggingFollowerIsServedFromTheLog(t *testing.T) {
