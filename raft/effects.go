@@ -25,7 +25,8 @@ type Effects struct {
 	// Reads may be answered once their index is applied.
 	Reads []ReadState
 	// Install, if its ID is not zero: the state machine is to be restored from
-	// this snapshot once this step's Persist is durable.
+	// this snapshot once this step's Persist is durable, and what is committed
+	// behind it applied after that. Applied reports the end of the restoration.
 	Install SnapshotMeta
 	// Trace tells what happened and why, in order.
 	Trace []Event
@@ -40,11 +41,14 @@ type Persist struct {
 	HardState        HardState
 	HardStateChanged bool
 	// Reset, if ResetLog: the log is replaced by the snapshot Reset. With
-	// KeepSuffix the entries after it stay (they matched), else none (SN-07).
+	// KeepSuffix the entries after it stay (they matched), else none (SN-07); what
+	// is before it goes in either case.
 	ResetLog   bool
 	KeepSuffix bool
 	Reset      SnapshotMeta
-	// Compact, if not zero: entries before this index may be forgotten.
+	// Compact, if not zero: entries before this index may be forgotten, and Reset
+	// names the own snapshot that the log rests on from now on (SN-03: it is
+	// durable already).
 	Compact Index
 	// First and Last, if First is not zero: entries [First, Last] are appended.
 	// What the log held at First and after is truncated by the same write
