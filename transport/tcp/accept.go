@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -146,6 +147,9 @@ func (t *Transport) welcome(conn net.Conn) (*incoming, error) {
 		secure, err := t.tls.server(conn)
 		if err != nil {
 			t.counters.refused.Add(1)
+			if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil {
+				t.refuse(c, errors.New("this node speaks TLS and the peer does not"))
+			}
 			return nil, err
 		}
 		c.secure, c.Conn = secure, secure
