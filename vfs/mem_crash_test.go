@@ -233,6 +233,13 @@ func TestMemAgainstTwin(t *testing.T) {
 			if err := h.judge(keep, []byte(got)); err != nil {
 				t.Fatalf("seed %d, keep %v: %v", seed, keep, err)
 			}
+			// What is beyond the end is zeros, once the file reaches there.
+			f := must[vfs.File](t)(after.CrashClone(vfs.CrashOptions{}).Open("f"))
+			beyond := make([]byte, 8*sectorBytes)
+			check(t, f.Truncate(int64(len(got)+len(beyond))))
+			if _, err := f.ReadAt(beyond, int64(len(got))); err != nil || len(bytes.Trim(beyond, "\x00")) > 0 {
+				t.Fatalf("seed %d, keep %v: old bytes show when the file grows (%v)", seed, keep, err)
+			}
 			again := after.CrashClone(vfs.CrashOptions{})
 			if twice, _ := contents(t, again, "f"); twice != got {
 				t.Fatalf("seed %d, keep %v: what a crash left was not durable", seed, keep)
@@ -360,6 +367,70 @@ func TestCrashEntries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file has one name, whichever of its renames are kept.
+func TestCrashRenameTwice(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	seen := map[string]bool{}
+	for range 200 {
+		m := vfs.NewMem()
+		must[vfs.File](t)(m.Create("a"))
+		check(t, m.SyncDir("/"))
+		check(t, m.Rename("a", "b"))
+		check(t, m.Rename("b", "c"))
+		names := must[[]string](t)(m.Crash(vfs.CrashOptions{Entries: vfs.KeepSectors, Rand: rng}).List("/"))
+		if len(names) != 1 {
+			t.Fatalf("names %q, want one", names)
+		}
+		seen[names[0]] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("names seen: %v, want a, b and c", seen)
+	}
+}
+
+// What is written after a truncation goes to other places on disk: if the
+// truncation is lost the old bytes are all there, if not none of them is.
+func TestCrashTruncateThenWrite(t *testing.T) {
+	m := vfs.NewMem()
+	f := must[vfs.File](t)(m.Create("f"))
+	write(t, f, 0, string(bytes.Repeat([]byte("o"), 3*sectorBytes)))
+	check(t, f.Sync())
+	check(t, m.SyncDir("/"))
+	check(t, f.Truncate(0))
+	write(t, f, 100, "n")
+	write(t, f, sectorBytes+100, "n")
+	for _, keep := range vfs.Keeps() {
+		rng := rand.New(rand.NewPCG(6, uint64(keep)))
+		for range 300 {
+			got, _ := contents(t, m.CrashClone(vfs.CrashOptions{Data: keep, Rand: rng}), "f")
+			old := bytes.Count([]byte(got), []byte("o"))
+			if old != 0 && (old != 3*sectorBytes || len(got) != old) {
+				t.Fatalf("keep %v: %d old bytes of %d", keep, old, len(got))
+			}
+		}
+	}
+}
+
+// The clone and the disk it was taken of share nothing.
+func TestCrashCloneIsApart(t *testing.T) {
+	m := vfs.NewMem()
+	f := must[vfs.File](t)(m.Create("f"))
+	before, after := string(bytes.Repeat([]byte("o"), sectorBytes)), string(bytes.Repeat([]byte("n"), sectorBytes))
+	write(t, f, 0, before)
+	check(t, f.Sync())
+	check(t, m.SyncDir("/"))
+	write(t, f, 0, after)
+	for _, keep := range vfs.Keeps()[:2] {
+		clone := m.CrashClone(vfs.CrashOptions{Data: keep})
+		check(t, clone.Corrupt("f", 0, 0xff))
+		g := must[vfs.File](t)(clone.Open("f"))
+		write(t, g, 1, "zz")
+		check(t, g.Sync())
+	}
+	wantContents(t, m, "f", after)
+	wantContents(t, m.Crash(vfs.CrashOptions{}), "f", before)
 }
 
 // A file whose name is durable and whose contents are not is empty (KeepNone):
