@@ -32,6 +32,9 @@ type Envelope struct {
 	Entries [][]byte
 	// Bootstrap carries a bootstrap exchange, in place of Message.Body.
 	Bootstrap *Bootstrap
+	// Forward carries what the runtimes of two nodes tell each other about
+	// forwarded proposals, in place of Message.Body.
+	Forward []byte
 }
 
 // Bootstrap is what the first members of a group tell each other before there is
@@ -76,7 +79,8 @@ type Handler interface {
 	// PeerUp reports that the connection for sending to a peer was made,
 	// PeerDown that it was lost with all that was queued for it, or that an
 	// attempt to make it failed. If the peer refused, err wraps ErrRefused and
-	// carries the peer's reason.
+	// carries the peer's reason. Neither is called for a node that was forgotten,
+	// or after Close.
 	PeerUp(peer raft.NodeID)
 	PeerDown(peer raft.NodeID, err error)
 	// ReceiveSnapshot is called when a peer begins to send a snapshot. The sink

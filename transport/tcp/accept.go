@@ -251,9 +251,8 @@ func (t *Transport) enter(c *incoming) error {
 	if i := slices.Index(t.inbound.waiting, c.socket); i >= 0 {
 		t.inbound.waiting = slices.Delete(t.inbound.waiting, i, i+1)
 	}
-	// A peer that can reach this node can probably be reached.
 	if p := t.peers[id]; p != nil {
-		signal(p.kick)
+		p.reachable()
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ type peer struct {
 	stats     transport.PeerStats
 	// tooLarge: a message that is never sent has been reported.
 	tooLarge bool
-	// taken and inlineTaken are scratch space of whoever has set writing.
+	// taken is scratch space of whoever has set writing.
 	taken []*batch
 }
 
@@ -191,6 +191,18 @@ func (p *peer) setAddresses(addresses []string) {
 	signal(p.kick)
 }
 
+// reachable says that the peer reached this node, and so can probably be reached.
+// It shortens the pause after an attempt that failed, but not the one after a
+// connection that was lost: two nodes that close each other's connections would
+// make them anew without end.
+func (p *peer) reachable() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		signal(p.kick)
+	}
+}
+
 // run connects, writes, and connects again, until the peer is forgotten.
 func (p *peer) run() {
 	defer close(p.done)
@@ -246,6 +258,10 @@ func (p *peer) use(c *outgoing) error {
 	p.queue.frameMax = min(p.t.config.MaxFrameBytes, c.frameMax)
 	p.stats.Connected = true
 	p.stats.Connections++
+	select {
+	case <-p.kick: // it was about the attempt that succeeded
+	default:
+	}
 	moved := !slices.Contains(p.addresses, c.address)
 	p.mu.Unlock()
 	if moved {

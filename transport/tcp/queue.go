@@ -56,7 +56,6 @@ func (q *queue) add(e *transport.Envelope) (added bool, err error) {
 	if q.count >= countMax || q.bytes+wire.SizeOf(e) > bytesMax {
 		return false, nil
 	}
-	// What is being written stands before the front lane.
 	bulk := len(q.bulkGroups) > 0 && q.bulkGroups[e.Group] > 0 || carries && q.frontBytes >= bulkFrom
 	lane := &q.front
 	if bulk {

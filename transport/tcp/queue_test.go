@@ -87,7 +87,7 @@ func TestQueueOvertakes(t *testing.T) {
 // order, within the bounds, and the accounts are even.
 func TestQueueKeepsOrder(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	for range 50 {
+	for range 12 {
 		q := newQueue()
 		in, out := map[raft.GroupID][]int{}, map[raft.GroupID][]int{}
 		next := 0
@@ -101,7 +101,7 @@ func TestQueueKeepsOrder(t *testing.T) {
 			case 0:
 				leave()
 			default:
-				size := []int{0, 0, 100, 5000, 60_000, 200_000}[random.IntN(6)]
+				size := []int{0, 0, 100, 5000, 30_000, 150_000}[random.IntN(6)]
 				e := envelope(raft.GroupID(1+random.IntN(4)), next, size)
 				added, err := q.add(&e)
 				if err != nil {

@@ -74,7 +74,7 @@ func (t *Transport) sendSnapshot(ctx context.Context, to raft.NodeID, addresses 
 	defer c.socket.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
 	defer stop()
-	s := &snapshotSender{c: c, idle: t.config.SnapshotIdleTimeout}
+	s := &snapshotSender{c: c, idle: t.config.SnapshotIdleTimeout, answered: make(chan struct{})}
 	if err := s.write(frame); err != nil {
 		return err
 	}
@@ -90,6 +90,7 @@ func (t *Transport) sendSnapshot(ctx context.Context, to raft.NodeID, addresses 
 	answer := make(chan error, 1)
 	go func() {
 		answer <- s.answer()
+		close(s.answered)
 		_ = c.SetWriteDeadline(time.Unix(1, 0))
 	}()
 	err = s.content(open, offset, offer.Size)
@@ -122,11 +123,21 @@ func (e *sourceError) Unwrap() error { return e.error }
 type snapshotSender struct {
 	c    *outgoing
 	idle time.Duration
+	// answered is closed when the receiver has said how it ended.
+	answered chan struct{}
 }
+
+var errAnswered = errors.New("transport: the receiver answered before the end")
 
 func (s *snapshotSender) write(frame []byte) error {
 	if err := s.c.SetWriteDeadline(time.Now().Add(s.idle)); err != nil {
 		return err
+	}
+	// After the deadline: whoever closes answered sets another one then.
+	select {
+	case <-s.answered:
+		return errAnswered
+	default:
 	}
 	if _, err := s.c.Write(frame); err != nil {
 		return err

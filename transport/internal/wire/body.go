@@ -27,6 +27,7 @@ const (
 	kindReadIndexRequest
 	kindReadIndexResponse
 	kindBootstrap
+	kindForward
 )
 
 // envelopeMin is the size of the smallest envelope, a TimeoutNow.
@@ -51,6 +52,10 @@ func appendBody(b []byte, e *transport.Envelope, entriesBytes int) ([]byte, erro
 		b = le.AppendUint64(b, uint64(e.Bootstrap.Seen))
 		b = appendBool(b, e.Bootstrap.Empty)
 		return appendConfigurationEntry(b, &e.Bootstrap.Configuration)
+	}
+	if e.Forward != nil {
+		b = le.AppendUint32(kind(kindForward), uint32(len(e.Forward)))
+		return append(b, e.Forward...), nil
 	}
 	switch m := e.Message.Body.(type) {
 	case *raft.PreVote:

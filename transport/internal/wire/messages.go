@@ -58,7 +58,7 @@ func (b *Batch) Contiguous() bool { return len(b.pieces) == 0 }
 
 // SizeOf is about how many bytes an envelope will take: what queues count.
 func SizeOf(e *transport.Envelope) int {
-	n := 96
+	n := 96 + len(e.Forward)
 	for _, p := range e.Entries {
 		n += len(p)
 	}
@@ -79,7 +79,7 @@ func (b *Batch) Append(e *transport.Envelope, sizeMax, referenceFrom int) (added
 			return false, fmt.Errorf("transport: entries attached to a message of type %T", e.Message.Body)
 		}
 	}
-	if sizeMax = min(sizeMax, math.MaxUint32); entries > sizeMax-b.size {
+	if sizeMax = min(sizeMax, math.MaxUint32); entries+len(e.Forward) > sizeMax-b.size {
 		return false, nil
 	}
 	before := len(b.buf)
@@ -209,6 +209,15 @@ func (d *Decoder) Decode(to []transport.Envelope, payload []byte, share bool) ([
 func (d *Decoder) envelope(c *cursor, e *transport.Envelope) {
 	kind := c.u8()
 	e.Group = raft.GroupID(c.u64())
+	if kind == kindForward {
+		n := c.u32()
+		if uint64(n) > uint64(len(c.b)) {
+			c.fail("%d forwarded bytes are announced, %d are there", n, len(c.b))
+			return
+		}
+		e.Forward = c.take(int(n))
+		return
+	}
 	if kind == kindBootstrap {
 		e.Bootstrap = &transport.Bootstrap{
 			Incarnation: raft.Incarnation(c.u64()), Seen: raft.Incarnation(c.u64()),
