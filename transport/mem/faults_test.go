@@ -124,7 +124,7 @@ func TestPartition(t *testing.T) {
 		// No connection is made across it, and those that end are made after it.
 		network.Break(1, 3)
 		synctest.Wait()
-		time.Sleep(time.Second)
+		<-time.After(time.Second) // of the bubble
 		synctest.Wait()
 		if n := len(hosts[1].downs); n < 2 || hosts[1].ups != 2 {
 			t.Fatalf("down %d times, up %d times across the partition", n, hosts[1].ups)
@@ -147,7 +147,7 @@ func TestDelay(t *testing.T) {
 		wantRounds(t, hosts[2])
 		network.Delay(1, 2, 0)
 		hosts[1].send(2, 3)
-		time.Sleep(time.Second)
+		<-time.After(time.Second) // of the bubble
 		synctest.Wait()
 		wantRounds(t, hosts[2], 1, 2, 3)
 		for i, at := range hosts[2].at {
@@ -171,7 +171,7 @@ func TestFilterAndBreak(t *testing.T) {
 		if len(hosts[1].downs) != 1 || len(hosts[2].downs) != 0 {
 			t.Fatalf("down %v and %v, want once at node 1", hosts[1].downs, hosts[2].downs)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second) // of the bubble
 		synctest.Wait()
 		hosts[1].send(2, 5)
 		wantRounds(t, hosts[2], 2, 4, 5)

@@ -30,8 +30,8 @@ const (
 	kindForward
 )
 
-// envelopeMin is the size of the smallest envelope, a TimeoutNow.
-const envelopeMin = 1 + 8 + 8
+// envelopeMin is the size of the smallest envelope, a Forward without bytes.
+const envelopeMin = 1 + 8 + 4
 
 func appendID(b []byte, id raft.EntryID) []byte {
 	b = le.AppendUint64(b, uint64(id.Term))

@@ -71,6 +71,7 @@ func samples() []struct {
 		{"read index response", body(&raft.ReadIndexResponse{Term: 11, Read: 12, Index: 13})},
 		{"bootstrap, empty", bootstrap(transport.Bootstrap{Incarnation: 1, Seen: 2, Empty: true})},
 		{"bootstrap", bootstrap(transport.Bootstrap{Incarnation: 3, Configuration: sampleConfiguration})},
+		{"forward", transport.Envelope{Group: 9, Message: raft.Message{From: 1, To: 2}, Forward: []byte("set x")}},
 	}
 }
 
