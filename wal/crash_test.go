@@ -10,7 +10,7 @@ import (
 	"github.com/quorate/quorate/vfs"
 )
 
-var crashSeeds = flag.Uint64("crash-seeds", 2, "scripts to run in the crash tests")
+var crashSeeds = flag.Uint64("crash-seeds", 1, "scripts to run in the crash tests")
 
 // run is a scripted life of a WAL on a disk that may stop at any call. It keeps
 // what must survive (everything synced) and what may (every state between that

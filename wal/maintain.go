@@ -12,10 +12,13 @@ import (
 const (
 	// The log is let grow to this many segments, and to this many times what is
 	// live in it, before old segments are emptied by copying. So copies are at
-	// most half of what is written, and the disk is bounded by the larger of the
-	// two and one segment more.
+	// most about half of what else is written, and the disk is bounded by the
+	// larger of the two and a few segments more.
 	segmentsKept = 4
 	liveFactor   = 3
+	// stateBytes is about what a group's state takes when it is copied: a record
+	// in the data and one in the identity.
+	stateBytes = 512
 	// freeMax is how many files are kept to be recycled.
 	freeMax = 2
 )
@@ -94,7 +97,7 @@ func (w *WAL) remove() error {
 func (w *WAL) retire() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var bytes, live int64
+	bytes, live := int64(0), int64(len(w.groups))*stateBytes
 	inUse := 0
 	empty := false
 	for k, seg := range w.segments {

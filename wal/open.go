@@ -105,7 +105,7 @@ func (w *WAL) settle(r *recovered) error {
 		return w.discard(r)
 	}
 	for _, seg := range r.files {
-		if seg.header.Sequence >= r.oldest && (seg.damaged || r.holds(seg)) {
+		if seg.header.Sequence >= r.oldest && (seg.damaged || seg.held) {
 			w.segments = append(w.segments, seg)
 		}
 	}
@@ -175,15 +175,6 @@ func (w *WAL) discard(r *recovered) error {
 		}
 	}
 	return nil
-}
-
-func (r *recovered) holds(seg *segment) bool {
-	for _, f := range r.batches {
-		if f.seg == seg {
-			return true
-		}
-	}
-	return false
 }
 
 func (w *WAL) report(r *recovered) {

@@ -82,7 +82,7 @@ func readExtents(extents []extent, first, last raft.Index, maxBytes int, dst []b
 	start, next := len(dst), first
 	for k := range extents {
 		x := &extents[k]
-		if next > last || x.first != next && k > 0 || len(dst)-start >= maxBytes {
+		if next > last || k > 0 && (x.first != next || len(dst)-start >= maxBytes) {
 			break
 		}
 		grown, end, err := x.read(next, min(last, x.last), maxBytes-(len(dst)-start), next == first, dst)

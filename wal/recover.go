@@ -55,23 +55,23 @@ import (
 
 // recovered is what the files of a directory say. Nothing was written.
 type recovered struct {
-	files                  []*segment // all that were read, in order
-	groups                 map[raft.GroupID]*group
-	batches                []*found
-	number, durable        uint64 // last batch kept; newest known to have been synced
-	prev                   uint32
-	oldest                 uint64
-	identity               Identity
-	cut                    uint64 // first batch cut, or zero
-	inPlace                *segment
-	spare                  []*segment // behind inPlace, empty and untouched
-	sequence               uint64     // largest in any name
-	free, temporary, wrong []string
-	damages                []Fault
-	lastOf                 map[raft.GroupID]uint64
-	unproven               map[raft.GroupID]raft.Index // first entry of a batch that nothing proves durable
-	clean                  map[*segment]bool
-	dir                    string
+	files           []*segment // all that were read, in order
+	groups          map[raft.GroupID]*group
+	batches         []*found
+	number, durable uint64 // last batch kept; newest known to have been synced
+	prev            uint32
+	oldest          uint64
+	identity        Identity
+	cut             uint64 // first batch cut, or zero
+	inPlace         *segment
+	spare           []*segment // behind inPlace, empty and untouched
+	sequence        uint64     // largest in any name
+	free, temporary []string
+	damages         []Fault
+	lastOf          map[raft.GroupID]uint64
+	unproven        map[raft.GroupID]raft.Index // first entry of a batch that nothing proves durable
+	clean           map[*segment]bool
+	dir             string
 }
 
 func errWrongSequence(n uint64) error {
@@ -87,7 +87,7 @@ func (r *recovered) close() error {
 }
 
 // analyze reads a directory. It refuses one that belongs to another identity, if
-// one is given.
+// one is given; if not, it opens the files for reading only.
 func analyze(fsys vfs.FS, dir string, identity *Identity) (*recovered, error) {
 	names, err := fsys.List(dir)
 	if err != nil {
@@ -144,7 +144,11 @@ type assembly struct {
 
 func (a *assembly) add(name string) error {
 	sequence, _ := parseName(name, suffixSegment)
-	s, buf, err := openScanner(a.fsys, a.dir, name, sequence, a.buf)
+	open := a.fsys.OpenRead
+	if a.identity != nil {
+		open = a.fsys.Open
+	}
+	s, buf, err := openScanner(open, a.dir, name, sequence, a.buf)
 	a.buf = buf
 	if s != nil {
 		a.files = append(a.files, s.seg)
@@ -264,6 +268,7 @@ func (a *assembly) finish() {
 	r.number = a.sealed
 	healthy := true
 	for _, f := range r.batches {
+		f.seg.held = true
 		r.number = max(r.number, f.last)
 		healthy = healthy && (f.dataOK || f.idOK) && !f.contradict
 	}
@@ -279,7 +284,7 @@ func (a *assembly) finish() {
 func (a *assembly) chooseInPlace() {
 	r := a.recovered
 	at := len(r.files) - 1
-	for at >= 0 && !a.has(r.files[at]) && r.files[at].header.FirstBatch == 0 {
+	for at >= 0 && !r.files[at].held && r.files[at].header.FirstBatch == 0 {
 		at--
 	}
 	if at < 0 {
@@ -291,10 +296,6 @@ func (a *assembly) chooseInPlace() {
 		}
 	}
 	r.inPlace, r.spare = r.files[at], r.files[at+1:]
-}
-
-func (a *assembly) has(seg *segment) bool {
-	return slices.ContainsFunc(a.batches, func(f *found) bool { return f.seg == seg })
 }
 
 // replay builds the groups from the batches.

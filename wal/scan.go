@@ -447,8 +447,8 @@ func (s *scanner) clean() bool {
 
 // openScanner reads a segment file into buf, which it may grow. A header that
 // neither copy has is ErrCorrupt, with a scanner for what is known.
-func openScanner(fsys vfs.FS, dir, name string, sequence uint64, buf []byte) (*scanner, []byte, error) {
-	f, err := fsys.Open(path.Join(dir, name))
+func openScanner(open func(string) (vfs.File, error), dir, name string, sequence uint64, buf []byte) (*scanner, []byte, error) {
+	f, err := open(path.Join(dir, name))
 	if err != nil {
 		return nil, buf, err
 	}

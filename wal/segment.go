@@ -52,6 +52,8 @@ type segment struct {
 	dirty   bool
 	// damaged: kept until no group has faults.
 	damaged bool
+	// held: recovery keeps a batch that is here.
+	held bool
 }
 
 func (s *segment) refer(g *group) {

@@ -455,7 +455,9 @@ func (w *WAL) Group(id raft.GroupID) (GroupState, bool) {
 }
 
 // Damages gives everything that Open found damaged, also what did no harm
-// because a second copy of it was intact.
+// because a second copy of it was intact. Where there is one with the verdict
+// Unknown, a batch is lost that may have been the only one of a group, which
+// Groups then does not list: do not take such a group for new.
 func (w *WAL) Damages() []Fault {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
