@@ -69,6 +69,11 @@ type GroupConfig struct {
 	// own state; any other lives in memory. Required.
 	StateMachine rsm.StateMachine
 
+	// Forward: a replica that does not lead sends proposals on to the one that
+	// does, so that Propose works on every node. Otherwise it answers
+	// ErrNotLeader, and the caller goes to the leader itself, which is faster.
+	Forward bool
+
 	// SnapshotBytes: a snapshot is taken when the log grew by at least so much,
 	// and by at least SnapshotFactor times the last snapshot, since then
 	// (SN-11). Defaults 64 MiB and 4.

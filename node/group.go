@@ -29,6 +29,7 @@ type Group struct {
 	out         replica.Output
 	replica     *replica.Replica
 	timers      groupTimers
+	forwards    forwarding
 	gone        bool // stopped or closed: the replica is not stepped again
 	traced      bool
 	configured  raft.EntryID // of the configuration that was last published
@@ -61,6 +62,7 @@ type inbox struct {
 	bytes     int // of envelopes
 	reads     []replica.Reader
 	proposals []replica.Proposal
+	answers   []forwardedAnswer
 }
 
 const (
@@ -110,8 +112,9 @@ func (g *Group) Ready(ctx context.Context) error {
 }
 
 // Propose replicates a command and returns what the state machine answered, once
-// the command is durable on a majority and applied here. Only the leader takes
-// proposals: others answer ErrNotLeader, with a *NotLeaderError that names it.
+// the command is durable on a majority and applied by the leader. Only the leader
+// takes proposals: others forward them to it if the group is configured so, else
+// they answer ErrNotLeader, with a *NotLeaderError that names it.
 // The command must not change until Propose returns.
 //
 // The error says what is certain: see the errors of this package. In particular,
@@ -126,11 +129,10 @@ func (g *Group) Propose(ctx context.Context, command []byte) (rsm.Result, error)
 	if err := ctx.Err(); err != nil {
 		return rsm.Result{}, fmt.Errorf("%w: %w", ErrNotProposed, err)
 	}
-	if l := g.leadership.Load(); l.State != raft.Leader {
+	if l := g.leadership.Load(); l.State != raft.Leader && (!g.cfg.Forward || l.Leader == raft.None) {
 		return rsm.Result{}, &NotLeaderError{Leader: l.Leader, Term: l.Term}
 	}
-	// A command costs its bytes and a little for what stands around it.
-	size := int64(len(command) + 64)
+	size := proposalSize(command)
 	if g.pendingBytes.Add(size) > int64(g.node.cfg.MaxPendingBytes) {
 		g.pendingBytes.Add(-size)
 		return rsm.Result{}, fmt.Errorf("%w: %d bytes of commands wait in group %d", ErrOverloaded, g.node.cfg.MaxPendingBytes, g.cfg.ID)
@@ -314,7 +316,7 @@ func (g *Group) postApplied(task replica.Task) {
 // deliver takes a message; it is dropped if too many wait, which the protocol
 // takes for loss.
 func (g *Group) deliver(env transport.Envelope) {
-	size := 0
+	size := len(env.Forward)
 	for _, e := range env.Entries {
 		size += len(e)
 	}
@@ -342,7 +344,7 @@ func (g *Group) process(now int64) {
 	}
 	for _, env := range in.envelopes {
 		g.step(now, func() {
-			if err := g.replica.Receive(env, &g.out); err != nil {
+			if err := g.receive(env); err != nil {
 				g.logger.Warn("dropped a malformed message", "error", err)
 			}
 		})
@@ -360,23 +362,42 @@ func (g *Group) process(now int64) {
 		}
 	}
 	if len(in.proposals) > 0 {
-		if g.gone {
-			for _, p := range in.proposals {
-				p.Done(replica.Stopped, rsm.Result{})
-			}
-		} else {
-			batch := takeProposals(in.proposals)
-			g.step(now, func() {
-				if g.replica.Propose(batch, &g.out) {
-					appended(batch)
-				}
-			})
-		}
+		g.propose(now, in.proposals)
+	}
+	if len(in.answers) > 0 && !g.gone {
+		g.sendAnswers(in.answers)
 	}
 	if in.letGo {
 		g.letGo()
 	}
 	in.reset()
+}
+
+func (g *Group) receive(env transport.Envelope) error {
+	if env.Forward != nil {
+		return g.receiveForward(env.Message.From, env.Forward)
+	}
+	return g.replica.Receive(env, &g.out)
+}
+
+// propose gives the replica what callers proposed, or the leader.
+func (g *Group) propose(now int64, proposals []replica.Proposal) {
+	if g.gone {
+		for _, p := range proposals {
+			p.Done(replica.Stopped, rsm.Result{})
+		}
+		return
+	}
+	batch := takeProposals(proposals)
+	if g.cfg.Forward && g.leadership.Load().State != raft.Leader {
+		g.forward(batch)
+		return
+	}
+	g.step(now, func() {
+		if g.replica.Propose(batch, &g.out) {
+			appended(batch)
+		}
+	})
 }
 
 func (in *inbox) reset() {
@@ -385,9 +406,11 @@ func (in *inbox) reset() {
 	clear(in.envelopes)
 	clear(in.reads)
 	clear(in.proposals)
+	clear(in.answers)
 	*in = inbox{
 		applied: in.applied[:0], calls: in.calls[:0], envelopes: in.envelopes[:0],
 		reads: in.reads[:0], proposals: in.proposals[:0],
+		answers: in.answers[:0],
 	}
 }
 
@@ -452,6 +475,9 @@ func (g *Group) carryOut(out *replica.Output) {
 
 func (g *Group) publish(l replica.Leadership) {
 	g.leadership.Store(&l)
+	if to := g.forwards.to; l.Leader != to.Leader || l.Term != to.Term {
+		g.abandonForwards()
+	}
 	g.changed.notify()
 	g.logger.Info("leadership", "state", l.State.String(), "term", uint64(l.Term), "leader", uint64(l.Leader))
 	if o := g.node.cfg.Observer; o != nil {
@@ -494,6 +520,7 @@ func (g *Group) halt() {
 	g.gone = true
 	close(g.halted)
 	g.replica.Stop()
+	g.abandonForwards()
 	g.timers.slots = [timerSlots]timerSlot{}
 	g.worker.timers.fix(g)
 }

@@ -59,7 +59,12 @@ func (h *handler) PeerDown(peer raft.NodeID, err error) {
 	n.cfg.Logger.Log(context.Background(), level, "no connection",
 		slog.Uint64("node", uint64(n.cfg.ID)), slog.Uint64("peer", uint64(peer)), slog.Any("error", err))
 	n.eachGroup(func(g *Group) {
-		g.call(func() { g.replica.PeerUnreachable(peer, &g.out) })
+		g.call(func() {
+			g.replica.PeerUnreachable(peer, &g.out)
+			if g.forwards.to.Leader == peer {
+				g.abandonForwards()
+			}
+		})
 	})
 }
 

@@ -41,6 +41,7 @@ func (n *Node) StartGroup(cfg GroupConfig) (*Group, error) {
 		logger: n.cfg.Logger.With(slog.Uint64("node", uint64(n.cfg.ID)), slog.Uint64("group", uint64(cfg.ID))),
 	}
 	g.leadership.Store(&replica.Leadership{})
+	g.forwards = forwarding{life: rand.Uint64(), sent: map[uint64]*proposal{}, taken: map[raft.NodeID][]forwardLife{}}
 	g.traced = n.cfg.Observer != nil && n.cfg.Observer.TraceEnabled()
 	restored, at, err := n.restore(cfg)
 	if err != nil {

@@ -26,7 +26,8 @@ type timerSlot struct {
 
 const (
 	protocolTimers = int(raft.TransferTimer) + 1
-	timerSlots     = protocolTimers + 2
+	forwardSlot    = protocolTimers + 2 // the node's own
+	timerSlots     = forwardSlot + 1
 )
 
 // slotOf places the replica's own timers behind the protocol's.
@@ -74,6 +75,11 @@ func (g *Group) fireTimers(now int64) {
 	for i := range g.timers.slots {
 		slot := g.timers.slots[i]
 		if slot.deadline == 0 || slot.deadline > now {
+			continue
+		}
+		if i == forwardSlot {
+			g.timers.slots[i] = timerSlot{}
+			g.forwardsExpired(slot.generation)
 			continue
 		}
 		kind := kindOf(i)

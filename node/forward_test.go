@@ -1,0 +1,168 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/transport"
+)
+
+func forwarded(c *cluster) { c.group = func(cfg *GroupConfig) { cfg.Forward = true } }
+
+// CS-02: with forwarding every node takes proposals, each answered with its own
+// result, and each applied once.
+func TestForwardedProposals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		forwarded(c)
+		c.start(c.voters...)
+		defer c.stopAll()
+		for _, id := range c.voters {
+			if err := c.groups[id].Ready(patience(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var wait sync.WaitGroup
+		for _, id := range c.voters {
+			for i := range 50 {
+				wait.Go(func() {
+					command := fmt.Sprintf("c%d-%d", id, i)
+					result, err := c.groups[id].Propose(patience(t), []byte(command))
+					if err != nil || string(result.Data) != "did "+command {
+						t.Errorf("node %d, %s: %q, %v", id, command, result.Data, err)
+					}
+				})
+			}
+		}
+		wait.Wait()
+		seen := map[string]int{}
+		for _, command := range strings.Fields(c.read(1)) {
+			seen[command]++
+		}
+		for _, id := range c.voters {
+			for i := range 50 {
+				if n := seen[fmt.Sprintf("c%d-%d", id, i)]; n != 1 {
+					t.Errorf("c%d-%d was applied %d times", id, i, n)
+				}
+			}
+		}
+	})
+}
+
+// CM-08, CS-14: a forwarded proposal whose leader goes away is answered as soon
+// as that is known, with an unknown outcome; with nobody to forward to it is
+// certainly not applied.
+func TestForwardToALeaderThatGoesAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		forwarded(c)
+		c.start(c.voters...)
+		leader := c.leader(c.voters...)
+		follower := c.voters[int(leader)%3]
+		for _, id := range c.voters {
+			if err := c.groups[id].Ready(patience(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.network.Cut(follower, leader)
+		c.network.Cut(leader, follower)
+		began := time.Now()
+		_, err := c.groups[follower].Propose(context.Background(), []byte("x"))
+		if !errors.Is(err, ErrUnknownOutcome) && !errors.Is(err, ErrNotLeader) {
+			t.Fatalf("got %v", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Fatalf("answered after %v", took)
+		}
+		c.network.Heal()
+		c.stopAll()
+	})
+}
+
+// A duplicate of a forward is taken once, of whatever life of the forwarder.
+func TestForwardIsTakenOnce(t *testing.T) {
+	f := forwarding{taken: map[raft.NodeID][]forwardLife{}}
+	for _, step := range []struct {
+		from     raft.NodeID
+		life, id uint64
+		want     bool
+	}{
+		{2, 10, 1, true},
+		{2, 10, 2, true},
+		{2, 10, 2, false},
+		{3, 10, 2, true},
+		{2, 11, 1, true},  // it restarted
+		{2, 10, 2, false}, // a late duplicate of its earlier life
+		{2, 10, 5, true},
+		{2, 10, 4, false}, // overtaken: dropped rather than taken twice
+	} {
+		if got := f.first(step.from, step.life, step.id); got != step.want {
+			t.Errorf("node %d, life %d, id %d: %v, want %v", step.from, step.life, step.id, got, step.want)
+		}
+	}
+	for life := range uint64(100) {
+		f.first(2, 100+life, 1)
+	}
+	if n := len(f.taken[2]); n > maxForwardLives {
+		t.Errorf("%d lives are remembered", n)
+	}
+}
+
+// A malformed forward from a peer is dropped and changes nothing.
+func TestMalformedForwardIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		forwarded(c)
+		c.start(1)
+		defer c.stopAll()
+		c.propose("a", 1)
+		for _, b := range [][]byte{{}, {9}, bytes.Repeat([]byte{0xff}, 40)} {
+			c.groups[1].deliver(transport.Envelope{Group: 1, Message: raft.Message{From: 2, To: 1}, Forward: b})
+		}
+		if got := c.read(1); got != "a" {
+			t.Fatalf("reads %q", got)
+		}
+	})
+}
+
+func FuzzForward(f *testing.F) {
+	b := startForward(kindProposals, 7)
+	b = binary.LittleEndian.AppendUint64(b, 1)
+	b = binary.LittleEndian.AppendUint32(b, 3)
+	b = append(b, "abc"...)
+	binary.LittleEndian.PutUint32(b[10:], 1)
+	f.Add(b)
+	f.Add(startForward(kindAnswers, 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		kind, life, items, err := decodeForward(b)
+		if err != nil {
+			if !errors.Is(err, errForward) {
+				t.Fatalf("another error: %v", err)
+			}
+			return
+		}
+		again := startForward(kind, life)
+		for _, item := range items {
+			again = binary.LittleEndian.AppendUint64(again, item.id)
+			if kind == kindAnswers {
+				again = append(again, byte(item.outcome))
+				again = binary.LittleEndian.AppendUint64(again, item.value)
+			}
+			again = binary.LittleEndian.AppendUint32(again, uint32(len(item.data)))
+			again = append(again, item.data...)
+		}
+		binary.LittleEndian.PutUint32(again[10:], uint32(len(items)))
+		if !bytes.Equal(again, b) {
+			t.Fatalf("%x decodes and encodes to %x", b, again)
+		}
+	})
+}
