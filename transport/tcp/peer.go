@@ -18,8 +18,9 @@ var (
 	errAddress  = errors.New("transport: the peer's address changed")
 )
 
-// inlineMax bounds what Send writes on its caller's goroutine, in bytes.
-const inlineMax = 64 << 10
+// inlineMax bounds what Send writes on its caller's goroutine, in bytes. Longer
+// frames cost the caller more to copy into the kernel than to wake the writer.
+const inlineMax = 16 << 10
 
 // A peer sends to one node. Its goroutine, run, makes the connection and writes
 // what is queued; a Send that finds the connection idle writes by itself, which
