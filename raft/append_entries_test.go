@@ -74,6 +74,17 @@ func TestAppendEntries(t *testing.T) {
 	}
 }
 
+// TestHintIsCommitted: a leader need not look behind what is committed here (RP-08).
+func TestHintIsCommitted(t *testing.T) {
+	restored := disk(voters(1, 2, 3), HardState{CurrentTerm: 3}, 1, 2, 2, 2)
+	restored.Applied = 3
+	g := newRig(t, Config{}, restored)
+	e := g.receive(2, &AppendEntries{Term: 3, Prev: EntryID{1, 4}, Last: 4})
+	if m := only[*AppendEntriesResponse](t, e.Send); m.Success || m.Hint != (EntryID{2, 3}) {
+		t.Errorf("answers %+v, want a hint at 2.3", m)
+	}
+}
+
 // TestAppendEntriesStates: a candidate gives way to the leader of its term, and
 // not to one of an older (EL-10).
 func TestAppendEntriesStates(t *testing.T) {

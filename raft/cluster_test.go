@@ -667,8 +667,13 @@ func (c *cluster) fire(r *replica, kind TimerKind) {
 
 // settle delivers, writes, sends and applies everything until nothing is left.
 func (c *cluster) settle() {
-	for c.settleOnce() {
+	c.t.Helper()
+	for range 10000 {
+		if !c.settleOnce() {
+			return
+		}
 	}
+	c.t.Fatalf("it never settles")
 }
 
 // settleOnce does so with all that there is now.
@@ -683,7 +688,10 @@ func (c *cluster) settleOnce() (busy bool) {
 		if r.raft == nil {
 			continue
 		}
-		for len(r.handed)+len(r.queue)+len(r.transfers) > 0 {
+		for n := 0; len(r.handed)+len(r.queue)+len(r.transfers) > 0; n++ {
+			if n > 10000 {
+				c.t.Fatalf("replica %d never comes to rest", r.id)
+			}
 			c.transmit(r, 1<<20)
 			c.flush(r)
 			c.transfer(r, true)

@@ -63,8 +63,14 @@ func TestTally(t *testing.T) {
 	grant := &RequestVoteResponse{Term: 2, Granted: true, LastLog: last}
 	joint := Configuration{
 		Members: []Member{
-			{ID: 1, Role: Voter}, {ID: 2, Role: Voter}, {ID: 3, Role: Voter}, {ID: 4, Role: Voter}, {ID: 5, Role: Voter},
-			{ID: 6, Role: Learner}, {ID: 7, Role: Learner}, {ID: 8, Role: Learner},
+			{ID: 1, Role: Voter},
+			{ID: 2, Role: Voter},
+			{ID: 3, Role: Voter},
+			{ID: 4, Role: Voter},
+			{ID: 5, Role: Voter},
+			{ID: 6, Role: Learner},
+			{ID: 7, Role: Learner},
+			{ID: 8, Role: Learner},
 		},
 		Outgoing: []NodeID{1, 6, 7},
 	}

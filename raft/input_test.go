@@ -252,11 +252,16 @@ func TestNames(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ got, want string }{
-		{Reason(255).String(), "unknown reason"}, {Event{}.String(), "unknown event"},
-		{Leader.String(), "leader"}, {State(9).String(), "unknown state"},
-		{TransferTimer.String(), "transfer"}, {TimerKind(99).String(), "unknown timer"},
-		{Learner.String(), "learner"}, {Role(0).String(), "unknown role"},
-		{installing.String(), "snapshot"}, {replication(9).String(), "unknown mode"},
+		{Reason(255).String(), "unknown reason"},
+		{Event{}.String(), "unknown event"},
+		{Leader.String(), "leader"},
+		{State(9).String(), "unknown state"},
+		{TransferTimer.String(), "transfer"},
+		{TimerKind(99).String(), "unknown timer"},
+		{Learner.String(), "learner"},
+		{Role(0).String(), "unknown role"},
+		{installing.String(), "snapshot"},
+		{replication(9).String(), "unknown mode"},
 	} {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)

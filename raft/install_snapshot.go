@@ -89,7 +89,6 @@ func (r *Raft) installSnapshot(from NodeID, snapshot *SnapshotMeta) {
 	if p.KeepSuffix {
 		reason = SuffixMatches
 		r.log.truncatePrefix(*snapshot, snapshot.ID.Index+1)
-		r.log.pending = append(r.log.pending, pendingWrite{seq: p.Seq, last: snapshot.ID.Index})
 	} else {
 		r.log.reset(*snapshot, r.commitIndex, p.Seq)
 	}

@@ -401,7 +401,7 @@ func TestReads(t *testing.T) {
 	if e = echo(g, 2, 3); len(e.Reads) != 2 {
 		t.Fatalf("reads %+v", e.Reads)
 	}
-	if e = echo(g, 2, 99); g.reason(AnswerIgnored) != Malformed {
+	if echo(g, 2, 99); g.reason(AnswerIgnored) != Malformed {
 		t.Errorf("a round that never began: %s", g.story())
 	}
 	// RD-05: a follower's read is answered by message, also when leadership ends.

@@ -50,7 +50,7 @@ func TestInstallSnapshot(t *testing.T) {
 				if e.Install.ID != c.id || e.Persist.Reset.ID != c.id || g.CommitIndex() != c.id.Index || g.FirstIndex() != c.id.Index+1 {
 					t.Errorf("installs %v, resets to %v, commitIndex %d, first %d", e.Install.ID, e.Persist.Reset.ID, g.CommitIndex(), g.FirstIndex())
 				}
-				if len(g.Configuration().Configuration.Members) != 5 {
+				if len(g.Configuration().Configuration.Members) != 5 || len(g.voters.Incoming) != 5 {
 					t.Errorf("configuration %+v", g.Configuration())
 				}
 				if term, ok := g.Term(c.id.Index); !ok || term != c.id.Term {
