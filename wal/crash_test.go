@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/vfs"
 )
 
@@ -202,5 +203,94 @@ func (r *run) crashRecovery(clone func() *vfs.Mem, keep vfs.Keep) error {
 		if _, err := r.check(disk); err != nil {
 			return fmt.Errorf("recovery stopped at %d: %w", stop, err)
 		}
+	}
+}
+
+// What Open tells is durable, also what a process that was killed had only in the
+// system's cache.
+func TestOpenSyncsWhatItFound(t *testing.T) {
+	disk := vfs.NewMem()
+	w := mustOpen(t, testOptions(disk))
+	ms := models{}
+	c := chain{group: 1}
+	write(t, w, ms, c.next(2, 100))
+	u := c.next(3, 100)
+	ms.apply(&u)
+	if err := w.Write([]Update{u}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d := ms.diff(mustOpen(t, testOptions(disk))); d != "" {
+		t.Fatal(d)
+	}
+	disk = disk.Crash(vfs.CrashOptions{})
+	if d := ms.diff(mustOpen(t, testOptions(disk))); d != "" {
+		t.Fatal(d)
+	}
+}
+
+// A segment goes only when a durable batch says that it may: else its absence
+// could not be told from loss.
+func TestSegmentGoesAfterItIsGivenUp(t *testing.T) {
+	disk := vfs.NewMem()
+	w := mustOpen(t, testOptions(disk))
+	c := chain{group: 1}
+	for len(w.segments) < 3 {
+		write(t, w, nil, c.next(3, 500))
+	}
+	write(t, w, nil, Update{Group: 1, Compact: c.last + 1, Reset: raft.SnapshotMeta{ID: raft.EntryID{Term: 1, Index: c.last}}})
+	maintain := func(want int) {
+		t.Helper()
+		for range 3 {
+			if _, err := w.Maintain(1 << 20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(w.segments); n != want {
+			t.Fatalf("%d segments, want %d", n, want)
+		}
+	}
+	maintain(3)
+	if err := w.Write([]Update{c.next(1, 10)}); err != nil {
+		t.Fatal(err)
+	}
+	maintain(3)
+	if err := w.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	maintain(1)
+	if s := w.Stats(); s.Segments != 3 {
+		t.Fatalf("no file is kept to be recycled: %+v", s)
+	}
+}
+
+// Where a lost batch left a single sector behind, nothing is written any more:
+// that sector would no longer show a later torn batch for what it is.
+func TestRemainsEndASegment(t *testing.T) {
+	disk := vfs.NewMem()
+	w := mustOpen(t, testOptions(disk))
+	ms := models{}
+	c := chain{group: 1}
+	write(t, w, ms, c.next(2, 100))
+	front := w.segments[0].front
+	name := w.segments[0].name
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := disk.Open("wal/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("a sector of something"), int64(front+3)*sectorSize); err != nil {
+		t.Fatal(err)
+	}
+	w = mustOpen(t, testOptions(disk))
+	if d := ms.diff(w); d != "" {
+		t.Fatal(d)
+	}
+	if n := len(w.segments); n != 2 || w.segments[1].header.FirstBatch != 2 {
+		t.Fatalf("%d segments, the last %+v", n, w.segments[n-1].header)
 	}
 }

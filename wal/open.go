@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -182,7 +183,11 @@ func (w *WAL) report(r *recovered) {
 		w.logger.Info("wal: cut a torn tail that was never acknowledged", "batch", r.cut)
 	}
 	for _, d := range r.damages {
-		w.logger.Error("wal: damage", "file", d.File, "offset", d.Offset, "verdict", d.Verdict.String(), "detail", d.Detail)
+		level := slog.LevelError
+		if d.Verdict == Mended {
+			level = slog.LevelWarn
+		}
+		w.logger.Log(context.Background(), level, "wal: damage", "file", d.File, "offset", d.Offset, "verdict", d.Verdict.String(), "detail", d.Detail)
 	}
 	for _, g := range w.groups {
 		for _, f := range g.faults {
