@@ -81,6 +81,13 @@ func (n *Node) replicaConfig(cfg GroupConfig) replica.Config {
 func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, error) {
 	log, found := n.log.Group(cfg.ID)
 	if !found {
+		// A batch of which nothing is known may have been this group's only one:
+		// to take the group for new would be to forget what it promised (SF-03).
+		for _, f := range n.log.Damages() {
+			if f.Verdict == wal.Unknown {
+				return replica.Restored{}, raft.SnapshotMeta{}, fmt.Errorf("nothing of the group is in the log, but the log is damaged where it may have been: %v; this replica must join anew under a new node id", f)
+			}
+		}
 		return replica.Restored{}, raft.SnapshotMeta{}, nil
 	}
 	if len(log.Faults) > 0 {
