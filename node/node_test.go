@@ -685,7 +685,7 @@ func (o *onDisk) DurableIndex() raft.Index {
 
 func (o *onDisk) Flush() {}
 
-// A state machine on disk goes on from its durable index, is given each command
+// CM-07: a state machine on disk goes on from its durable index, is given each command
 // once, and lets the log be compacted up to what it holds durable.
 func TestStateMachineOnDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

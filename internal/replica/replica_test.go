@@ -408,7 +408,7 @@ func TestBootstrapWaitsForEveryMember(t *testing.T) {
 	}
 }
 
-// PS-09: a member that comes back without its disk is refused, and told why.
+// PS-09, MB-19: a member that comes back without its disk is refused, and told why.
 func TestWipedMemberIsRefused(t *testing.T) {
 	l := newLab(t, 3)
 	l.start()
@@ -461,7 +461,8 @@ func TestProposeAnswersWithTheResult(t *testing.T) {
 	}
 }
 
-// PS-01, PS-02: what promises something durable waits for the disk.
+// PS-01, PS-02, FC-08: what promises something durable waits for the disk, while
+// entries leave before the leader's own write is done.
 func TestAnswersWaitForTheDisk(t *testing.T) {
 	l := newLab(t, 3)
 	l.start()
@@ -641,6 +642,37 @@ func TestStateMachineErrorStopsTheReplica(t *testing.T) {
 	o := l.node(1).propose("poison")[0]
 	if o.outcome != Unknown || l.node(1).fatal == nil {
 		t.Fatalf("outcome %d, error %v", o.outcome, l.node(1).fatal)
+	}
+}
+
+// SN-11, SN-12: a snapshot is due when the log has grown by the least size and by
+// the factor of the last one; a tail of the log stays behind it, whoever lags.
+func TestWhenASnapshotIsDue(t *testing.T) {
+	l := newLab(t, 3, func(c *Config) { c.SnapshotBytes, c.SnapshotFactor, c.TailBytes = 2000, 4, 300 })
+	l.start()
+	l.elect(1)
+	l.cut[3] = true // a slow follower defers nothing
+	n := l.node(1)
+	grown, last := int64(0), int64(0)
+	for range 400 {
+		before := len(n.stored)
+		n.propose("0123456789012345678901234567890123456789")
+		grown += int64(entry.Size(40))
+		if len(n.stored) == before {
+			continue
+		}
+		if due := max(2000, 4*last); grown < due || grown > due+200 {
+			t.Fatalf("snapshot %d after %d bytes, due after %d", len(n.stored), grown, due)
+		}
+		status := n.replica.Status()
+		kept := int64(status.Snapshot.Index-status.FirstIndex+1) * int64(entry.Size(40))
+		if kept < 200 || kept > 500 {
+			t.Fatalf("%d bytes of log are kept behind the snapshot, want about 300", kept)
+		}
+		grown, last = 0, n.replica.snap.size
+	}
+	if len(n.stored) < 3 {
+		t.Fatalf("%d snapshots were taken", len(n.stored))
 	}
 }
 
