@@ -19,12 +19,12 @@ import (
 
 // clusterConfig is a cluster of processes on this machine.
 type clusterConfig struct {
-	name               string
-	nodes              int
-	dir                string
-	httpPort, raftPort int
-	electionTimeout    time.Duration
-	snapshotBytes      int64
+	name            string
+	dir             string
+	http, raft      []int // each member's ports
+	electionTimeout time.Duration
+	snapshotBytes   int64
+	patience        time.Duration
 }
 
 // cluster starts members as processes, tells what happens to them, and carries out
@@ -53,22 +53,26 @@ what happens to them, and stops them all on Ctrl-C. It restarts nothing by itsel
 kv kill, restart, pause and resume are for another terminal.`, stderr)
 	var cfg clusterConfig
 	flags.StringVar(&cfg.name, "name", "demo", "the cluster's `name`")
-	flags.IntVar(&cfg.nodes, "nodes", 3, "`how many` members, 1 to 9")
+	nodes := flags.Int("nodes", 3, "`how many` members, 1 to 9")
 	flags.StringVar(&cfg.dir, "dir", "", "data `directory`, kept at the end (default: a temporary one, removed at the end)")
-	flags.IntVar(&cfg.httpPort, "http-port", 8081, "the first member's `port` for clients; the others' follow it")
-	flags.IntVar(&cfg.raftPort, "raft-port", 9081, "the first member's `port` for the other members; the others' follow it")
+	httpPort := flags.Int("http-port", 8081, "the first member's `port` for clients; the others' follow it")
+	raftPort := flags.Int("raft-port", 9081, "the first member's `port` for the other members; the others' follow it")
 	flags.DurationVar(&cfg.electionTimeout, "election-timeout", 250*time.Millisecond, "how long without a leader before an election")
 	flags.Int64Var(&cfg.snapshotBytes, "snapshot-bytes", 4<<20, "log `bytes` between snapshots")
+	flags.DurationVar(&cfg.patience, "patience", 5*time.Second, "how long a request waits for a leader or a majority")
 	if _, err := parse(flags, args); err != nil {
 		return err
 	}
-	switch last := cfg.nodes - 1; {
-	case cfg.nodes < 1 || cfg.nodes > 9:
+	switch last := *nodes - 1; {
+	case *nodes < 1 || *nodes > 9:
 		return wrong(flags, "--nodes is from 1 to 9")
 	case cfg.name == "" || strings.ContainsAny(cfg.name, `/\`) || len(cfg.name) > 32:
 		return wrong(flags, "--name has 1 to 32 characters and no slash")
-	case cfg.httpPort < 1 || cfg.httpPort+last > 65535 || cfg.raftPort < 1 || cfg.raftPort+last > 65535:
+	case *httpPort < 1 || *httpPort+last > 65535 || *raftPort < 1 || *raftPort+last > 65535:
 		return wrong(flags, "ports are from 1 to 65535")
+	}
+	for i := range *nodes {
+		cfg.http, cfg.raft = append(cfg.http, *httpPort+i), append(cfg.raft, *raftPort+i)
 	}
 	if err := cfg.checkPorts(); err != nil {
 		return err
@@ -92,10 +96,10 @@ kv kill, restart, pause and resume are for another terminal.`, stderr)
 func newCluster(cfg clusterConfig, out io.Writer) *cluster {
 	c := &cluster{cfg: cfg, out: out, client: newClient(time.Second), elected: make(chan struct{})}
 	var peers, httpPeers []string
-	for i := range cfg.nodes {
-		m := &member{id: raft.NodeID(i + 1), http: loopback(cfg.httpPort + i), cluster: c, process: stopped}
+	for i := range cfg.http {
+		m := &member{id: raft.NodeID(i + 1), http: loopback(cfg.http[i]), cluster: c, process: stopped}
 		c.members = append(c.members, m)
-		peers = append(peers, fmt.Sprintf("%d=%s", m.id, loopback(cfg.raftPort+i)))
+		peers = append(peers, fmt.Sprintf("%d=%s", m.id, loopback(cfg.raft[i])))
 		httpPeers = append(httpPeers, fmt.Sprintf("%d=%s", m.id, m.http))
 	}
 	for _, m := range c.members {
@@ -105,7 +109,8 @@ func newCluster(cfg clusterConfig, out io.Writer) *cluster {
 			"serve", "--id", fmt.Sprint(m.id), "--cluster", cfg.name, "--dir", dir,
 			"--peers", strings.Join(peers, ","), "--http-peers", strings.Join(httpPeers, ","),
 			"--election-timeout", cfg.electionTimeout.String(),
-			"--snapshot-bytes", fmt.Sprint(cfg.snapshotBytes), "--stop-on-eof",
+			"--snapshot-bytes", fmt.Sprint(cfg.snapshotBytes),
+			"--patience", cfg.patience.String(), "--stop-on-eof",
 		}
 	}
 	return c
@@ -115,11 +120,11 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 
 // checkPorts finds out early, and with words, that a port is taken.
 func (cfg clusterConfig) checkPorts() error {
-	for i := range cfg.nodes {
+	for i := range cfg.http {
 		for _, want := range []struct {
 			port int
 			flag string
-		}{{cfg.httpPort + i, "--http-port"}, {cfg.raftPort + i, "--raft-port"}} {
+		}{{cfg.http[i], "--http-port"}, {cfg.raft[i], "--raft-port"}} {
 			l, err := net.Listen("tcp", loopback(want.port))
 			if err != nil {
 				return fmt.Errorf("port %d, which node %d needs, cannot be had: choose others with %s: %w", want.port, i+1, want.flag, err)
@@ -307,12 +312,17 @@ func (c *cluster) carryOutOn(request controlRequest, m *member) (string, error) 
 	text := fmt.Sprintf("node %d was %s", m.id, did)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.leader == m.id && (request.Command == "kill" || request.Command == "pause") {
-		c.lost = began
-		text += "; it led"
-	}
-	if n, majority := c.running(), len(c.members)/2+1; n < majority {
-		text += fmt.Sprintf("; %d of %d run, and a majority is %d: nothing can be written or read linearizably", n, len(c.members), majority)
+	if request.Command == "kill" || request.Command == "pause" {
+		if c.leader == m.id {
+			c.lost = began
+			text += "; it led"
+		}
+		switch n := c.running(); {
+		case n == 0:
+			text += "; none runs"
+		case n <= len(c.members)/2:
+			text += fmt.Sprintf("; %d of %d run, less than a majority: only stale reads are answered", n, len(c.members))
+		}
 	}
 	c.sayLocked("%s", text)
 	return text, nil

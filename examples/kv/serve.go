@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -13,8 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"maps"
 
 	"github.com/quorate/quorate/node"
 	"github.com/quorate/quorate/raft"
@@ -53,6 +52,7 @@ func serve(ctx context.Context, cfg serveConfig, out io.Writer, logger *slog.Log
 		ID: cfg.id, Cluster: cfg.cluster, Dir: cfg.dir,
 		Transport: transport, Peers: cfg.peers,
 		ElectionTimeout: cfg.electionTimeout, Logger: logger,
+		Observer: observer{logger: logger, slow: cfg.electionTimeout / 2},
 	})
 	if err != nil {
 		return errors.Join(err, transport.Close())
@@ -90,6 +90,28 @@ func serve(ctx context.Context, cfg serveConfig, out io.Writer, logger *slog.Log
 	}
 	return nil
 }
+
+// observer is told what the node measures. A server would keep it for its metrics;
+// this one only complains of a disk so slow that it endangers leadership.
+type observer struct {
+	logger *slog.Logger
+	slow   time.Duration
+}
+
+const slowDisk = "the disk is slow"
+
+// WALSync is told of every batch that became durable.
+func (o observer) WALSync(updates, bytes int, took time.Duration) {
+	if took > o.slow {
+		o.logger.Warn(slowDisk, "sync took", took, "updates", updates, "bytes", bytes)
+	}
+}
+
+// The rest of node.Observer.
+func (observer) LeaderChanged(raft.GroupID, raft.NodeID, raft.Term) {}
+func (observer) Applied(raft.GroupID, int, time.Duration)           {}
+func (observer) Trace(raft.GroupID, raft.NodeID, raft.Event)        {}
+func (observer) TraceEnabled() bool                                 { return false }
 
 // explainListen says what to do about an address that cannot be had.
 func explainListen(err error, address, flag string) error {
