@@ -496,7 +496,8 @@ func (g *Group) publishConfiguration() {
 		return
 	}
 	g.configured = c.ID
-	g.configuration.Store(&c.Configuration)
+	published := c.Configuration // c itself stays on the stack
+	g.configuration.Store(&published)
 	for _, m := range c.Configuration.Members {
 		if m.ID != g.node.cfg.ID && len(m.Addresses) > 0 {
 			g.node.cfg.Transport.SetPeer(m.ID, m.Addresses...)
