@@ -156,7 +156,7 @@ next:
 	for _, id := range ids {
 		g := w.groups[id]
 		if size >= maxBytes {
-			return records, false, nil
+			return seal(records, record{})
 		}
 		r := record{group: id, kind: kindCopy, head: g.head}
 		if g.metaSeg == seg {
@@ -164,49 +164,66 @@ next:
 				return nil, false, err
 			}
 		}
-		with := len(records)
 		for k := range g.extents {
 			x := &g.extents[k]
 			if x.seg != seg {
 				continue
 			}
+			if r.first != 0 && r.last+1 != x.first {
+				// Entries of one record are contiguous.
+				records = append(records, r)
+				r = record{group: id, kind: kindCopy, head: g.head}
+				size += r.size()
+			}
 			if size >= maxBytes {
-				return records, false, nil
+				return seal(records, r)
 			}
-			part := r
-			if len(records) > with {
-				part.meta = nil
-			}
-			full, err := w.copyExtent(&part, x, maxBytes-size, size == 0)
+			before := r.size()
+			full, err := w.copyExtent(&r, x, maxBytes-size, size == 0 && r.first == 0)
 			if errors.Is(err, ErrCorrupt) {
 				// Damage that came since Open: the segment stays, for repair.
 				w.logger.Error("wal: damaged entry stays where it is", "group", uint64(id), "error", err)
 				g.stuck = true
+				if r.first != 0 {
+					records = append(records, r)
+				}
 				continue next
 			}
 			if err != nil {
 				return nil, false, err
 			}
-			if part.first != 0 {
-				records = append(records, part)
-				size += part.size()
-			}
+			size += r.size() - before
 			if !full {
-				return records, false, nil
+				return seal(records, r)
 			}
 		}
-		if len(records) == with {
-			records = append(records, r)
-			size += r.size()
-		}
+		records = append(records, r)
+		size += recordHeaderSize
 	}
-	return records, true, nil
+	records, _, err = seal(records, record{})
+	return records, err == nil, err
 }
 
-// copyExtent fills r with entries of x, up to maxBytes.
+// seal indexes the entries of records, with r if it has any. What was gathered is
+// not all of the segment.
+func seal(records []record, r record) ([]record, bool, error) {
+	if r.first != 0 {
+		records = append(records, r)
+	}
+	for k := range records {
+		if err := records[k].indexEntries(); err != nil {
+			return nil, false, err
+		}
+	}
+	return records, false, nil
+}
+
+// copyExtent adds entries of x, which follow those of r, up to maxBytes. One
+// record for what was written in many is what makes a copy smaller: each has a
+// header.
 func (w *WAL) copyExtent(r *record, x *extent, maxBytes int, atLeastOne bool) (full bool, err error) {
 	start := len(w.copyBuffer)
-	b, last, err := x.read(x.first, x.last, maxBytes-r.size(), atLeastOne, w.copyBuffer)
+	b, last, err := x.read(x.first, x.last, maxBytes, atLeastOne, w.copyBuffer)
 	if err != nil {
 		return false, err
 	}
@@ -214,7 +231,11 @@ func (w *WAL) copyExtent(r *record, x *extent, maxBytes int, atLeastOne bool) (f
 	if last < x.first {
 		return false, nil
 	}
-	r.first, r.last = x.first, last
-	r.entries = [][]byte{b[start:len(b):len(b)]}
-	return last == x.last, r.indexEntries()
+	if r.first == 0 {
+		r.first = x.first
+	}
+	r.last = last
+	r.entries = append(r.entries, b[start:len(b):len(b)])
+	r.entriesLen += len(b) - start
+	return last == x.last, nil
 }
