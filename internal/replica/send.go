@@ -86,7 +86,9 @@ func (r *Replica) peerRead(request LogRead, data []byte, err error, out *Output)
 		return // for a leadership that is over
 	}
 	switch {
-	case errors.Is(err, ErrCompacted):
+	case errors.Is(err, ErrCompacted), request.First < r.core.FirstIndex():
+		// Also if they were read just before the log was compacted: what is not in
+		// the log cannot be checked against it.
 		r.step(&raft.Compacted{Peer: a.peer}, out)
 		return
 	case err != nil:
