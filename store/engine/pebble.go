@@ -1,0 +1,431 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// PebbleOptions says how records are kept. Zero fields mean the default.
+type PebbleOptions struct {
+	// Split gives the prefix of a key. Needed.
+	Split SplitFunc
+	// FS is the file system; the operating system's by default.
+	FS vfs.FS
+	// Logger hears what Pebble has to say; nobody by default.
+	Logger *slog.Logger
+	// MemTableBytes is how much is collected in memory before it is written out,
+	// 64 MiB by default. MemTables is how many such may wait for the disk before
+	// commits do, 4 by default.
+	MemTableBytes uint64
+	MemTables     int
+	// CacheBytes is for blocks read from disk, 256 MiB by default.
+	CacheBytes int64
+	// Compactions is how many may run at once; by default half the processors, and
+	// at least one.
+	Compactions int
+}
+
+// WithDefaults fills in the defaults.
+func (o PebbleOptions) WithDefaults() PebbleOptions {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 64 << 20
+	}
+	if o.MemTables == 0 {
+		o.MemTables = 4
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 256 << 20
+	}
+	if o.Compactions == 0 {
+		o.Compactions = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	return o
+}
+
+// Pebble keeps records in a directory, with Pebble's own log off: a commit is in
+// memory until Pebble writes it out, and a crash takes the newest commits. It
+// never ends the process; what Pebble calls fatal makes the engine fail.
+type Pebble struct {
+	db    *pebble.DB
+	cache *pebble.Cache
+	opt   PebbleOptions
+	gate  *gate
+	log   *pebbleLog
+
+	stalls           atomic.Int64
+	backgroundErrors atomic.Int64
+}
+
+// comparerName is kept in the files: a directory opens with no other order.
+const comparerName = "quorate.store.v1"
+
+// l0FileBytes keeps the number of files, and the cost of finding a key among
+// them, low.
+const l0FileBytes = 16 << 20
+
+// OpenPebble opens the engine in dir and makes it if there is none.
+func OpenPebble(dir string, opt PebbleOptions) (*Pebble, error) {
+	opt = opt.WithDefaults()
+	p := &Pebble{
+		opt: opt, gate: newGate(), cache: pebble.NewCache(opt.CacheBytes),
+		log: &pebbleLog{logger: opt.Logger},
+	}
+	db, err := pebble.Open(dir, p.options())
+	if err != nil {
+		p.cache.Unref()
+		return nil, fmt.Errorf("engine: open %s: %w", dir, err)
+	}
+	p.db = db
+	return p, nil
+}
+
+func (p *Pebble) options() *pebble.Options {
+	o := &pebble.Options{
+		FS:                          p.opt.FS,
+		Cache:                       p.cache,
+		Comparer:                    comparer(p.opt.Split),
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		Logger:                      p.log,
+		MemTableSize:                p.opt.MemTableBytes,
+		MemTableStopWritesThreshold: p.opt.MemTables,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, p.opt.Compactions },
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) {
+				p.backgroundErrors.Add(1)
+				p.opt.Logger.Error("the store's engine could not write; it tries again", "error", err)
+			},
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				p.log.fail(fmt.Errorf("engine: corrupt file %s: %w", info.Path, info.Details))
+			},
+			WriteStallBegin: func(pebble.WriteStallBeginInfo) { p.stalls.Add(1) },
+		},
+	}
+	o.TargetFileSizes[0] = l0FileBytes
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+// comparer orders keys as bytes and knows their prefixes.
+func comparer(split SplitFunc) *pebble.Comparer {
+	c := *pebble.DefaultComparer
+	c.Name = comparerName
+	c.Split = func(k []byte) int { return split(k) }
+	c.ImmediateSuccessor = func(dst, prefix []byte) []byte {
+		n := len(prefix)
+		dst = append(dst, prefix...)
+		// All keys with this prefix begin with it, so if there are longer ones the
+		// successor must not.
+		if n > 1 && prefix[n-1] != 0xff && split(append(prefix[:n:n], 0)) == n {
+			dst[len(dst)-1]++
+			return dst
+		}
+		return append(dst, 0)
+	}
+	return &c
+}
+
+// pebbleLog is Pebble's logger. It keeps what Pebble would die of.
+type pebbleLog struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	err    error
+}
+
+func (l *pebbleLog) Infof(format string, args ...any) {
+	if l.logger.Enabled(context.Background(), slog.LevelDebug) {
+		l.logger.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+func (l *pebbleLog) Errorf(format string, args ...any) {
+	l.logger.Warn(fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called where Pebble expects the process to end. Pebble then returns
+// an error or goes on in a state that nobody should trust, which failed sees to.
+func (l *pebbleLog) Fatalf(format string, args ...any) {
+	l.fail(fmt.Errorf("engine: "+format, args...))
+}
+
+func (l *pebbleLog) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+		l.logger.Error("the store's engine has failed for good", "error", err)
+	}
+}
+
+func (l *pebbleLog) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Err says why the engine failed.
+func (p *Pebble) Err() error { return p.log.failed() }
+
+// enter begins a use of the database.
+func (p *Pebble) enter() error {
+	if err := p.gate.enter(); err != nil {
+		return err
+	}
+	if err := p.log.failed(); err != nil {
+		p.gate.leave()
+		return err
+	}
+	return nil
+}
+
+// Get appends the value of key.
+func (p *Pebble) Get(dst, key []byte) ([]byte, bool, error) {
+	if err := p.enter(); err != nil {
+		return dst, false, err
+	}
+	defer p.gate.leave()
+	return getPebble(p.db, dst, key)
+}
+
+func getPebble(r pebble.Reader, dst, key []byte) ([]byte, bool, error) {
+	value, closer, err := r.Get(key)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return dst, false, nil
+	case err != nil:
+		return dst, false, err
+	}
+	dst = append(dst, value...)
+	return dst, true, closer.Close()
+}
+
+// GetDurable reads tables alone, which are synced before they are put in force.
+func (p *Pebble) GetDurable(dst, key []byte) ([]byte, bool, error) {
+	if err := p.enter(); err != nil {
+		return dst, false, err
+	}
+	defer p.gate.leave()
+	it, err := p.db.NewIter(&pebble.IterOptions{
+		LowerBound: key, UpperBound: append(bytes.Clone(key), 0), OnlyReadGuaranteedDurable: true,
+	})
+	if err != nil {
+		return dst, false, err
+	}
+	found := it.First()
+	if found {
+		dst = append(dst, it.Value()...)
+	}
+	return dst, found, it.Close()
+}
+
+// NewIterator walks over the records as they are now.
+func (p *Pebble) NewIterator(lower, upper []byte) (Iterator, error) {
+	return p.iterate(p.db, lower, upper)
+}
+
+func (p *Pebble) iterate(r pebble.Reader, lower, upper []byte) (Iterator, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		p.gate.leave()
+		return nil, err
+	}
+	return &pebbleIterator{Iterator: it, p: p}, nil
+}
+
+type pebbleIterator struct {
+	*pebble.Iterator
+	p *Pebble
+}
+
+func (i *pebbleIterator) Close() error {
+	err := i.Iterator.Close()
+	i.p.gate.leave()
+	return err
+}
+
+// NewSnapshot keeps the records as they are now.
+func (p *Pebble) NewSnapshot() (Snapshot, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	return &pebbleSnapshot{p: p, snapshot: p.db.NewSnapshot()}, nil
+}
+
+type pebbleSnapshot struct {
+	p        *Pebble
+	snapshot *pebble.Snapshot
+}
+
+func (s *pebbleSnapshot) Get(dst, key []byte) ([]byte, bool, error) {
+	if err := s.p.log.failed(); err != nil {
+		return dst, false, err
+	}
+	return getPebble(s.snapshot, dst, key)
+}
+
+func (s *pebbleSnapshot) NewIterator(lower, upper []byte) (Iterator, error) {
+	return s.p.iterate(s.snapshot, lower, upper)
+}
+
+func (s *pebbleSnapshot) Close() error {
+	err := s.snapshot.Close()
+	s.p.gate.leave()
+	return err
+}
+
+// Flush starts to write out what is in memory.
+func (p *Pebble) Flush() error {
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.gate.leave()
+	_, err := p.db.AsyncFlush()
+	return err
+}
+
+// Sync writes out what is in memory.
+func (p *Pebble) Sync() error {
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.gate.leave()
+	return errors.Join(p.db.Flush(), p.log.failed())
+}
+
+// Checkpoint flushes first, since a checkpoint has no memory in it and there is
+// no log to put it in.
+func (p *Pebble) Checkpoint(dir string) error {
+	if err := p.enter(); err != nil {
+		return err
+	}
+	defer p.gate.leave()
+	if err := p.db.Flush(); err != nil {
+		return err
+	}
+	return errors.Join(p.db.Checkpoint(dir), p.log.failed())
+}
+
+// Metrics asks Pebble, which takes some microseconds.
+func (p *Pebble) Metrics() Metrics {
+	if err := p.gate.enter(); err != nil {
+		return Metrics{}
+	}
+	defer p.gate.leave()
+	m := p.db.Metrics()
+	total := m.Total()
+	return Metrics{
+		DiskBytes:           m.DiskSpaceUsage(),
+		MemoryBytes:         m.MemTable.Size,
+		Files:               total.TablesCount,
+		Flushes:             m.Flush.Count,
+		Compactions:         m.Compact.Count,
+		CompactionDebtBytes: m.Compact.EstimatedDebt,
+		WriteStalls:         p.stalls.Load(),
+		ReadAmplification:   m.ReadAmp(),
+		CacheHits:           m.BlockCache.Hits,
+		CacheMisses:         m.BlockCache.Misses,
+		BackgroundErrors:    p.backgroundErrors.Load(),
+	}
+}
+
+// Close waits for iterators and snapshots.
+func (p *Pebble) Close() (err error) {
+	if !p.gate.close() {
+		return nil
+	}
+	defer p.cache.Unref()
+	if p.log.failed() != nil {
+		// Pebble may be in a state of which it says that it cannot be.
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("engine: close after a failure: %v", v)
+			}
+		}()
+	}
+	return p.db.Close()
+}
+
+// NewBatch collects changes. It must be closed before the engine.
+func (p *Pebble) NewBatch() Batch { return &pebbleBatch{p: p} }
+
+type pebbleBatch struct {
+	p *Pebble
+	b *pebble.Batch
+	// err is of a call that Pebble refused; Commit returns it.
+	err error
+}
+
+func (b *pebbleBatch) batch() *pebble.Batch {
+	if b.b == nil {
+		b.b = b.p.db.NewBatch()
+	}
+	return b.b
+}
+
+func (b *pebbleBatch) keep(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
+
+func (b *pebbleBatch) Set(key, value []byte) { b.keep(b.batch().Set(key, value, nil)) }
+func (b *pebbleBatch) Delete(key []byte)     { b.keep(b.batch().Delete(key, nil)) }
+
+func (b *pebbleBatch) DeleteRange(from, to []byte) {
+	if bytes.Compare(from, to) < 0 {
+		b.keep(b.batch().DeleteRange(from, to, nil))
+	}
+}
+
+func (b *pebbleBatch) Size() int {
+	if b.b == nil {
+		return 0
+	}
+	return b.b.Len()
+}
+
+// Commit does not sync: with its log off, Pebble refuses to.
+func (b *pebbleBatch) Commit() error {
+	if err := b.p.enter(); err != nil {
+		return err
+	}
+	defer b.p.gate.leave()
+	if b.err != nil || b.b == nil {
+		return b.err
+	}
+	if err := b.b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	b.b.Reset()
+	return b.p.log.failed()
+}
+
+func (b *pebbleBatch) Close() {
+	if b.b == nil {
+		return
+	}
+	// A batch that was never committed has nothing that could fail to close.
+	_ = b.b.Close()
+	b.b = nil
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/store/engine"
+)
+
+func openMemory(t testing.TB) *Store {
+	t.Helper()
+	return openOn(t, engine.NewMemory(Split))
+}
+
+func openOn(t testing.TB, e engine.Engine) *Store {
+	t.Helper()
+	s, err := Open(e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// do applies commands in one batch and gives what they answer.
+func do(t testing.TB, s *Store, cmds ...Command) []answered {
+	t.Helper()
+	first := s.Status().Applied + 1
+	entries := make([]rsm.Entry, len(cmds))
+	for i, cmd := range cmds {
+		entries[i] = rsm.Entry{Index: first + raft.Index(i), Term: 1, Timestamp: int64(first) + int64(i), Command: AppendCommand(nil, cmd)}
+	}
+	if err := s.Apply(entries); err != nil {
+		t.Fatal(err)
+	}
+	out := make([]answered, len(cmds))
+	for i, cmd := range cmds {
+		out[i].resp, out[i].err = DecodeResult(cmd, entries[i].Result)
+	}
+	return out
+}
+
+type answered struct {
+	resp Response
+	err  error
+}
+
+func put(key, value string) *PutRequest { return &PutRequest{Key: []byte(key), Value: []byte(value)} }
+
+func TestPutAndGet(t *testing.T) {
+	s := openMemory(t)
+	got := do(t, s, put("a", "1"), put("b", "2"), put("a", "3"))
+	if rev := got[2].resp.(*PutResponse).Revision; rev != 4 {
+		t.Errorf("got revision %d, want 4", rev)
+	}
+	resp, err := s.Range(t.Context(), &RangeRequest{Key: []byte("a"), RangeEnd: []byte{0}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resp.KVs) != 2 || string(resp.KVs[0].Value) != "3" || resp.KVs[0].Version != 2 || resp.KVs[0].CreateRevision != 2 {
+		t.Errorf("got %+v", resp)
+	}
+	resp, err = s.Range(t.Context(), &RangeRequest{Key: []byte("a"), Revision: 3})
+	if err != nil || len(resp.KVs) != 1 || string(resp.KVs[0].Value) != "1" {
+		t.Errorf("got %+v, %v", resp, err)
+	}
+}
