@@ -88,7 +88,9 @@ var le = binary.LittleEndian
 // content and the rest of the other.
 type fingerprint struct{ sum, head, tail uint32 }
 
-func fingerprintOf(sector []byte) fingerprint {
+// fingerprintOf looks at the first sector of b.
+func fingerprintOf(b []byte) fingerprint {
+	sector := b[:sectorSize]
 	return fingerprint{checksum(sector), le.Uint32(sector), le.Uint32(sector[sectorSize-4:])}
 }
 
