@@ -24,6 +24,7 @@ type clusterConfig struct {
 	http, raft      []int // each member's ports
 	electionTimeout time.Duration
 	snapshotBytes   int64
+	segmentBytes    int64
 	patience        time.Duration
 }
 
@@ -59,6 +60,7 @@ kv kill, restart, pause and resume are for another terminal.`, stderr)
 	raftPort := flags.Int("raft-port", 9081, "the first member's `port` for the other members; the others' follow it")
 	flags.DurationVar(&cfg.electionTimeout, "election-timeout", 250*time.Millisecond, "how long without a leader before an election")
 	flags.Int64Var(&cfg.snapshotBytes, "snapshot-bytes", 4<<20, "log `bytes` between snapshots")
+	flags.Int64Var(&cfg.segmentBytes, "segment-bytes", 8<<20, "`bytes` of a file of the log, at once taken from the disk")
 	flags.DurationVar(&cfg.patience, "patience", 5*time.Second, "how long a request waits for a leader or a majority")
 	if _, err := parse(flags, args); err != nil {
 		return err
@@ -109,7 +111,7 @@ func newCluster(cfg clusterConfig, out io.Writer) *cluster {
 			"serve", "--id", fmt.Sprint(m.id), "--cluster", cfg.name, "--dir", dir,
 			"--peers", strings.Join(peers, ","), "--http-peers", strings.Join(httpPeers, ","),
 			"--election-timeout", cfg.electionTimeout.String(),
-			"--snapshot-bytes", fmt.Sprint(cfg.snapshotBytes),
+			"--snapshot-bytes", fmt.Sprint(cfg.snapshotBytes), "--segment-bytes", fmt.Sprint(cfg.segmentBytes),
 			"--patience", cfg.patience.String(), "--stop-on-eof",
 		}
 	}

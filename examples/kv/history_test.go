@@ -194,7 +194,7 @@ func (k *keyring) all() []string {
 type register struct {
 	exists  bool
 	value   string
-	version uint64 // of value; 0: nobody was ever told
+	version uint64 // of value; 0: nobody was told yet
 	newest  uint64
 }
 
@@ -232,9 +232,12 @@ func (r register) step(in request, out response, versions map[string]uint64) (bo
 		if out.version == 0 {
 			return !may && !r.exists, r
 		}
-		// A value that was written without an answer, and that nobody read, is
-		// known by this refusal alone.
-		return !may && r.exists && (r.version == out.version || r.version == 0), r
+		if r.exists && r.version == 0 && out.version > r.newest {
+			// The value was written without an answer and nobody ever read it:
+			// its version is known from here on, by this refusal.
+			r.version, r.newest = out.version, out.version
+		}
+		return !may && r.exists && r.version == out.version, r
 	case out.status == http.StatusNotFound: // of a delete
 		return !r.exists, r
 	}
@@ -324,6 +327,9 @@ func TestJudge(t *testing.T) {
 		{"a swap", true, []operation{put("a", 1, 0, 1), cas(1, "b", 200, 2, 2, 3), cas(1, "c", 412, 2, 4, 5)}},
 		{"a swap that should have been refused", false, []operation{put("a", 1, 0, 1), put("b", 2, 2, 3), cas(1, "c", 200, 3, 4, 5)}},
 		{"a swap that should not have been refused", false, []operation{put("a", 1, 0, 1), cas(1, "c", 412, 1, 4, 5)}},
+		{"a version known by a refusal alone", true, []operation{put("a", 1, 0, 1), lost(put("b", 0, 2, 3)), cas(1, "c", 412, 2, 4, 5), cas(2, "d", 200, 3, 6, 7)}},
+		{"two refusals that contradict each other", false, []operation{put("a", 1, 0, 1), lost(put("b", 0, 2, 3)), cas(1, "c", 412, 2, 4, 5), cas(1, "c", 412, 3, 6, 7)}},
+		{"a swap from a version that nobody gave", false, []operation{put("a", 1, 0, 1), lost(put("b", 0, 2, 3)), cas(1, "c", 412, 2, 4, 5), cas(3, "d", 200, 4, 6, 7)}},
 		{"a swap applied twice", false, []operation{put("a", 1, 0, 1), cas(1, "b", 200, 2, 2, 3), cas(1, "c", 200, 3, 2, 3)}},
 		{"a delete", true, []operation{put("a", 1, 0, 1), remove(200, 2, 2, 3), none(4, 5), remove(404, 0, 6, 7)}},
 		{"a delete that is undone", false, []operation{put("a", 1, 0, 1), remove(200, 2, 2, 3), get("a", 1, 4, 5)}},

@@ -10,11 +10,12 @@ import (
 )
 
 // asProgram tells the test's own binary to be the program: the members that the
-// tests start are processes, of exactly the code under test.
+// tests start are processes, of exactly the code under test. (The test's binary
+// also starts itself to fuzz, and is no program then.)
 const asProgram = "QUORATE_KV_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(asProgram) != "" && len(os.Args) > 1 && os.Args[1] == "serve" {
 		main() // does not return
 	}
 	os.Setenv(asProgram, "1")

@@ -94,7 +94,9 @@ func startProcesses(t *testing.T, nodes int) *processes {
 	p := &processes{t: t, dir: t.TempDir(), out: &bytes.Buffer{}}
 	p.cluster = newCluster(clusterConfig{
 		name: "test", dir: p.dir, http: ports[:nodes], raft: ports[nodes:],
-		electionTimeout: electionTimeout, snapshotBytes: 128 << 10, patience: 2 * time.Second,
+		electionTimeout: electionTimeout, patience: 2 * time.Second,
+		// Small, so that much happens at the ends of files and around snapshots.
+		snapshotBytes: 32 << 10, segmentBytes: 256 << 10,
 	}, p.out)
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
@@ -444,7 +446,7 @@ func TestGracefulStop(t *testing.T) {
 	address := loopback(ports[0])
 	start := func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0], "serve", "--id", "1", "--cluster", "test", "--dir", dir,
-			"--http-peers", "1="+address, "--peers", "1="+loopback(ports[1]), "--election-timeout", "50ms")
+			"--http-peers", "1="+address, "--peers", "1="+loopback(ports[1]), "--election-timeout", "50ms", "--segment-bytes", "262144")
 		cmd.Stderr = t.Output()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -34,6 +34,7 @@ type serveConfig struct {
 	httpPeers       map[raft.NodeID]string
 	electionTimeout time.Duration
 	snapshotBytes   int64
+	segmentBytes    int64
 	patience        time.Duration
 }
 
@@ -51,7 +52,7 @@ func serve(ctx context.Context, cfg serveConfig, out io.Writer, logger *slog.Log
 	n, err := node.Open(node.Config{
 		ID: cfg.id, Cluster: cfg.cluster, Dir: cfg.dir,
 		Transport: transport, Peers: cfg.peers,
-		ElectionTimeout: cfg.electionTimeout, Logger: logger,
+		ElectionTimeout: cfg.electionTimeout, SegmentSizeBytes: cfg.segmentBytes, Logger: logger,
 		Observer: observer{logger: logger, slow: cfg.electionTimeout / 2},
 	})
 	if err != nil {
