@@ -1,0 +1,404 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/quorate/quorate/check"
+	"github.com/quorate/quorate/entry"
+	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/rsm"
+)
+
+// A client does one operation after another, at any node, follows hints to the
+// leader, and gives up on an operation when its patience ends.
+type client struct {
+	w       *world
+	id      int
+	stopped bool
+	current *operation
+	hints   []raft.NodeID // of the leader, by group
+}
+
+// operation is one attempt of a client to do something. It is also what the
+// replica knows as a proposal or a reader.
+type operation struct {
+	w       *world
+	client  *client
+	id      uint64
+	group   int
+	op      check.RegisterOp
+	command []byte
+	stale   bool
+	at      raft.NodeID // a node that it has to be done at, or raft.None
+	then    func()      // after it succeeded; the client of such an operation never gives up
+
+	deadline instant
+	floor    raft.Index
+	on       *group // where it is now; nil while nobody has it
+	taken    bool   // a replica appended it, or may have
+	ended    bool
+}
+
+func (w *world) startClients() {
+	for i := range w.p.clients {
+		c := &client{w: w, id: i + 1, hints: make([]raft.NodeID, w.p.groups)}
+		w.clients = append(w.clients, c)
+		c.think()
+	}
+}
+
+func (c *client) think() {
+	d := time.Duration(c.w.clientRand.ExpFloat64() * float64(c.w.p.think))
+	c.w.at(min(d, 8*c.w.p.think), clientEvent, func() {
+		if !c.stopped {
+			c.begin(c.draw())
+		}
+	})
+}
+
+// draw makes an operation up.
+func (c *client) draw() *operation {
+	w, r := c.w, c.w.clientRand
+	o := &operation{w: w, client: c, group: r.IntN(w.p.groups)}
+	if w.p.skew > 1 && r.Float64()*w.p.skew > 1 {
+		o.group = 0
+	}
+	o.op.Key = r.Uint64N(registerKeys)
+	switch x := r.Float64(); {
+	case x < w.p.readShare:
+		o.op.Kind = check.ReadRegister
+		o.stale = r.IntN(10) == 0
+	case r.IntN(4) == 0:
+		o.op.Kind = check.CompareAndSwap
+	case r.IntN(3) == 0:
+		o.op.Kind = check.AppendRegister
+	default:
+		o.op.Kind = check.WriteRegister
+	}
+	if o.op.Kind == check.CompareAndSwap {
+		if ref, ok := w.reference(o.group); ok {
+			o.op.Expected = ref.keys[o.op.Key].value // right more often than not
+		}
+	}
+	return o
+}
+
+func (w *world) reference(group int) (*registers, bool) {
+	r, ok := w.references[group].(*registers)
+	return r, ok
+}
+
+// begin gives the operation its name and sends it off.
+func (c *client) begin(o *operation) {
+	w := c.w
+	w.nextOp++
+	w.operations++
+	o.id = w.nextOp
+	o.op.Client, o.op.Call = c.id, int64(w.now)
+	o.op.Argument = o.id
+	if o.op.Kind != check.ReadRegister {
+		if w.cfg.Machine != nil {
+			o.command = w.cfg.Command(w.clientRand)
+		} else {
+			command := registerCommand{operation: o.id, op: o.op}
+			o.command = command.encode(w.clientRand.IntN(w.p.attachmentMax))
+		}
+		w.outstanding[o.id] = o
+	}
+	c.current = o
+	o.deadline = w.now.after(w.p.patience)
+	w.at(w.p.patience, clientEvent, func() { o.giveUp() })
+	o.try()
+}
+
+// try sends the operation to a node.
+func (o *operation) try() {
+	w, r := o.w, o.w.clientRand
+	to := o.at
+	if to == raft.None {
+		to = o.client.hints[o.group]
+	}
+	if to == raft.None || o.at == raft.None && r.IntN(8) == 0 || o.at == raft.None && o.op.Kind == check.ReadRegister {
+		to = raft.NodeID(1 + r.IntN(len(w.nodes)))
+	}
+	w.arriveAt(o, to, w.p.latency)
+}
+
+func (w *world) arriveAt(o *operation, to raft.NodeID, in time.Duration) {
+	w.at(in, clientEvent, func() {
+		n := w.nodes[to-1]
+		switch {
+		case o.ended:
+		case n.up && n.paused > w.now:
+			w.arriveAt(o, to, time.Duration(n.paused-w.now))
+		case !n.up || o.group >= len(n.groups) || n.groups[o.group].gone:
+			o.client.hints[o.group] = raft.None
+			o.retry(w.p.election / 4) // nobody listens: certainly not done
+		default:
+			o.arrive(n.groups[o.group])
+		}
+	})
+}
+
+func (o *operation) arrive(g *group) {
+	o.on = g
+	if o.op.Kind != check.ReadRegister {
+		g.inbox.proposals = append(g.inbox.proposals, o)
+		g.n.wake()
+		return
+	}
+	if o.stale {
+		o.look()
+		return
+	}
+	o.floor = g.judge.ReadBegun()
+	if g.state != raft.Leader {
+		o.w.count(countReadForwarded)
+	}
+	g.inbox.reads = append(g.inbox.reads, &reader{o: o, g: g, floor: o.floor})
+	g.n.wake()
+}
+
+// Command is replica.Proposal's.
+func (o *operation) Command() []byte { return o.command }
+
+// Done is replica.Proposal's.
+func (o *operation) Done(outcome replica.Outcome, result rsm.Result) {
+	w, g := o.w, o.on
+	if g == nil {
+		w.fail(fmt.Errorf("operation %d is answered twice", o.id))
+		return
+	}
+	o.on = nil
+	o.taken = outcome == replica.Applied || outcome == replica.Unknown
+	w.note(o.id, uint64(outcome), result.Value)
+	switch outcome {
+	case replica.Applied:
+		o.op.Result = result.Value
+		w.at(w.p.latency, clientEvent, func() { o.succeed() })
+	case replica.Unknown:
+		w.at(w.p.latency, clientEvent, func() { o.unknown() })
+	default:
+		if outcome == replica.Overloaded {
+			w.count(countOverloaded)
+		} else {
+			w.count(countNotLeader)
+		}
+		hint := g.leader
+		wait := w.p.latency
+		if hint == raft.None || hint == g.n.id {
+			wait += w.p.election / 8
+		}
+		w.at(wait, clientEvent, func() {
+			if !o.ended {
+				o.client.hints[o.group] = hint
+				o.try()
+			}
+		})
+	}
+}
+
+// retry tries again somewhere.
+func (o *operation) retry(in time.Duration) {
+	o.w.at(in, clientEvent, func() {
+		if !o.ended {
+			o.try()
+		}
+	})
+}
+
+// reader is one attempt to read.
+type reader struct {
+	o     *operation
+	g     *group
+	floor raft.Index
+	ready bool
+}
+
+// Abandoned is replica.Reader's.
+func (r *reader) Abandoned() bool { return r.o.ended }
+
+// Ready is replica.Reader's.
+func (r *reader) Ready(outcome replica.Outcome) {
+	w := r.o.w
+	if r.ready {
+		w.fail(fmt.Errorf("read %d is answered twice", r.o.id))
+		return
+	}
+	r.ready = true
+	if outcome != replica.Applied {
+		if !r.o.ended {
+			r.o.retry(w.p.latency + w.p.election/8)
+		}
+		return
+	}
+	// Whoever reads does so a little later, beside the applying.
+	r.g.n.after(w.p.wake, readEvent, func() {
+		if r.o.ended || r.g.gone {
+			return
+		}
+		applied := r.g.applier.At().ID.Index
+		r.g.judge.ReadDone(r.g.n.id, r.floor, applied)
+		r.o.look()
+	})
+}
+
+// look reads the state as it is.
+func (o *operation) look() {
+	g, w := o.on, o.w
+	if w.cfg.Machine == nil {
+		value, err := g.query(o.op.Key)
+		if err != nil {
+			w.fail(err)
+			return
+		}
+		o.op.Result = value.(uint64)
+	}
+	w.note(o.id, o.op.Result)
+	w.at(w.p.latency, clientEvent, func() { o.succeed() })
+}
+
+// succeed: the client has its answer.
+func (o *operation) succeed() {
+	if o.ended {
+		return
+	}
+	w := o.w
+	if o.op.Kind != check.ReadRegister {
+		delete(w.outstanding, o.id)
+		if _, ok := w.commits[o.id]; !ok && w.cfg.Machine == nil {
+			w.judges[o.group].Fail(raft.None, check.StateMachineSafety, "operation %d was answered and is not committed", o.id)
+		}
+	}
+	if !o.stale {
+		o.op.Return = int64(w.now)
+		w.history[o.group] = append(w.history[o.group], o.op)
+	}
+	o.end()
+}
+
+// unknown: the operation may have taken effect, or may yet.
+func (o *operation) unknown() {
+	if o.ended {
+		return
+	}
+	o.w.count(countUnknown)
+	o.end()
+}
+
+// giveUp ends the client's patience.
+func (o *operation) giveUp() {
+	if o.ended {
+		return
+	}
+	if o.op.Kind != check.ReadRegister {
+		if o.on == nil && !o.taken {
+			// Nobody ever took it.
+			o.w.refused[o.id] = true
+			delete(o.w.outstanding, o.id)
+		} else {
+			o.w.count(countUnknown)
+		}
+	}
+	o.client.hints[o.group] = raft.None
+	o.end()
+}
+
+func (o *operation) end() {
+	o.ended = true
+	c := o.client
+	if c.current == o {
+		c.current = nil
+	}
+	if o.then != nil {
+		o.then()
+		return
+	}
+	c.think()
+}
+
+// committed hears of every committed entry, in order.
+func (w *world) committed(group int, e *entry.Entry) {
+	w.note(uint64(e.Index), uint64(e.Term), uint64(e.Checksum))
+	if e.Kind != entry.Command || w.cfg.Machine != nil {
+		return
+	}
+	c, err := decodeCommand(e.Payload)
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	if w.refused[c.operation] {
+		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d was refused and is committed at %d", c.operation, e.Index)
+	}
+	if before, ok := w.commits[c.operation]; ok {
+		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d is committed at %d and at %d", c.operation, before.index, e.Index)
+	}
+	w.commits[c.operation] = commit{w.now, e.Index}
+}
+
+// judgeHistory judges what clients saw. An operation without an answer takes
+// effect until it was committed, or, all replicas being equal and quiet now,
+// never.
+func (w *world) judgeHistory() {
+	if w.cfg.Machine != nil {
+		return
+	}
+	for id := uint64(1); id <= w.nextOp; id++ {
+		o := w.outstanding[id]
+		if o == nil {
+			continue
+		}
+		c, ok := w.commits[id]
+		if !ok {
+			w.count(countUnknownNever)
+			continue
+		}
+		w.count(countUnknownCommitted)
+		o.op.Unknown, o.op.Return = true, int64(c.at)
+		w.history[o.group] = append(w.history[o.group], o.op)
+	}
+	for i := range w.history {
+		if err := check.Linearizable(w.history[i], time.Minute); err != nil {
+			w.fail(fmt.Errorf("group %d: %w", i+1, err))
+		}
+	}
+}
+
+// probe demands that each group takes a write, and that each node answers a read
+// of each group, within ten timeouts (B-28).
+func (w *world) probe(then func()) {
+	left := 0
+	answered := func() { left-- }
+	ask := func(group int, at raft.NodeID, kind check.RegisterKind) {
+		left++
+		var attempt func()
+		c := &client{w: w, id: -1 - left, stopped: true, hints: make([]raft.NodeID, w.p.groups)}
+		attempt = func() {
+			o := &operation{w: w, client: c, group: group, at: at, op: check.RegisterOp{Kind: kind}}
+			o.then = func() {
+				if o.op.Return != 0 {
+					answered()
+					return
+				}
+				attempt() // it gave up or does not know
+			}
+			c.begin(o)
+		}
+		attempt()
+	}
+	for i := range w.judges {
+		ask(i, raft.None, check.WriteRegister)
+		for _, n := range w.nodes {
+			ask(i, n.id, check.ReadRegister)
+		}
+	}
+	w.poll(10*w.p.election, w.p.election/8, check.Progress, func() error {
+		if left > 0 {
+			return fmt.Errorf("%d probes are not answered", left)
+		}
+		return nil
+	}, then)
+}

@@ -1,0 +1,160 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/quorate/quorate/check"
+	"github.com/quorate/quorate/raft"
+)
+
+// Config says what to simulate. With a Seed alone everything else is drawn from
+// it.
+type Config struct {
+	// Seed decides everything: two runs of one Seed and equal other fields are
+	// equal event by event.
+	Seed uint64
+	// Voters is the number of nodes; zero draws 1, 3 or 5. Groups is how many
+	// groups each hosts; zero draws 1 to 3.
+	Voters, Groups int
+	// Operations is how many client operations are at least begun, Faults how
+	// many faults injected. Zero means 500 and 10.
+	Operations, Faults int
+	// Quiet injects no fault at all.
+	Quiet bool
+
+	// Machine, if not nil, makes the replicated state machines in place of the
+	// built-in registers, for whose clients linearizability is checked as well.
+	// It must be deterministic, and Hash tell equal states from others. Command
+	// draws a command for it.
+	Machine func(group raft.GroupID) check.Hasher
+	Command func(r *rand.Rand) []byte
+
+	// Trace, if not nil, is told what happens and why, a line per event.
+	Trace io.Writer
+
+	// plant is a bug of the simulated nodes, for tests of the judges.
+	plant plant
+}
+
+// Result is what became of a run.
+type Result struct {
+	Seed uint64
+	// Err is the first broken property, or why the run could not go on; nil if
+	// all is well.
+	Err error
+	// Hash is that of all events: equal for equal runs.
+	Hash uint64
+	// Events counts them; Virtual is how long the run took on its own clock.
+	Events  int
+	Virtual time.Duration
+	// Voters and Groups as drawn. Operations counts what clients began, Faults
+	// what was injected.
+	Voters, Groups, Operations, Faults int
+	// Coverage counts faults and interesting states by name.
+	Coverage Coverage
+}
+
+// Replay is the command that runs the same seed again, telling what happens.
+func (r *Result) Replay() string { return fmt.Sprintf("quorate sim --seed %d --trace", r.Seed) }
+
+// profile is what a seed draws: the sizes of the cluster, the manner of its
+// network and disks, and which faults befall it (each seed another subset, so
+// that rare combinations occur).
+type profile struct {
+	voters, groups int
+	clients        int
+	operations     int
+	faults         int
+
+	election, heartbeat time.Duration
+	think               time.Duration // of a client between operations
+	patience            time.Duration // of a client for an operation
+	attachmentMax       int
+	readShare           float64
+	skew                float64 // how much more the first group is used
+
+	// The runtime's bounds.
+	segmentBytes               int64
+	maxBatchBytes, cacheBytes  int
+	maxUnapplied               int
+	snapshotBytes, tailBytes   int64
+	snapshotFactor             int
+	maxUncommitted             int
+	maxInFlight, inFlightBytes int
+	chunkBytes                 int
+	wake                       time.Duration // from work to a worker that looks at it
+
+	// The network, when nothing ails it.
+	latency, jitter time.Duration
+	ordered         bool
+
+	// The disk.
+	syncTime, readTime, applyTime time.Duration
+
+	mean   time.Duration // between faults
+	weight [faultKinds]float64
+}
+
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Int64N(int64(high-low)+1))
+}
+
+func pick[T any](r *rand.Rand, values ...T) T { return values[r.IntN(len(values))] }
+
+func drawProfile(cfg *Config, r *rand.Rand) profile {
+	p := profile{
+		voters:         pick(r, 1, 3, 3, 3, 5, 5),
+		groups:         pick(r, 1, 1, 2, 3),
+		clients:        3 + r.IntN(6),
+		operations:     500,
+		faults:         10,
+		election:       between(r, 80*time.Millisecond, 200*time.Millisecond),
+		attachmentMax:  pick(r, 16, 64, 256, 1024),
+		readShare:      pick(r, 0.1, 0.3, 0.6),
+		skew:           pick(r, 1.0, 1.0, 20.0),
+		segmentBytes:   pick[int64](r, 16<<10, 32<<10, 64<<10),
+		maxBatchBytes:  pick(r, 512, 2<<10, 64<<10),
+		cacheBytes:     pick(r, 0, 1<<10, 8<<10, 64<<10),
+		snapshotBytes:  pick[int64](r, 2<<10, 8<<10, 32<<10),
+		snapshotFactor: pick(r, 1, 2, 4),
+		maxUncommitted: pick(r, 4<<10, 64<<20, 64<<20),
+		maxInFlight:    pick(r, 2, 16, 256),
+		inFlightBytes:  pick(r, 2<<10, 16<<20),
+		chunkBytes:     pick(r, 128, 512, 4096),
+		wake:           between(r, 0, 50*time.Microsecond),
+		latency:        between(r, 50*time.Microsecond, 4*time.Millisecond),
+		ordered:        r.IntN(2) == 0,
+		syncTime:       between(r, 20*time.Microsecond, 3*time.Millisecond),
+		readTime:       between(r, 5*time.Microsecond, 2*time.Millisecond),
+		applyTime:      between(r, time.Microsecond, time.Millisecond),
+	}
+	p.heartbeat = p.election / time.Duration(3+r.IntN(6))
+	p.jitter = time.Duration(float64(p.latency) * pick(r, 0.1, 1, 3))
+	p.tailBytes = pick(r, 0, p.snapshotBytes/4, p.snapshotBytes)
+	p.maxUnapplied = pick(r, p.maxBatchBytes, 4*p.maxBatchBytes)
+	p.think = p.election / time.Duration(1+r.IntN(8))
+	p.patience = p.election * time.Duration(2+r.IntN(8))
+	p.mean = p.election * time.Duration(1+r.IntN(4))
+	for k := range p.weight {
+		if r.IntN(3) > 0 {
+			p.weight[k] = 0.1 + r.Float64()
+		}
+	}
+	p.weight[pick(r, powerLoss, kill, cutOneWay, partition)] = 1
+	if cfg.Voters > 0 {
+		p.voters = cfg.Voters
+	}
+	if cfg.Groups > 0 {
+		p.groups = cfg.Groups
+	}
+	if cfg.Operations > 0 {
+		p.operations = cfg.Operations
+	}
+	if cfg.Faults > 0 {
+		p.faults = cfg.Faults
+	}
+	return p
+}
