@@ -1,0 +1,65 @@
+package etcd
+
+import (
+	"context"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/store"
+)
+
+type maintenanceServer struct {
+	*Server
+	etcdserverpb.UnimplementedMaintenanceServer
+}
+
+// Alarm raises, clears or lists alarms.
+func (s *maintenanceServer) Alarm(ctx context.Context, r *etcdserverpb.AlarmRequest) (*etcdserverpb.AlarmResponse, error) {
+	done, err := propose[*store.AlarmResponse](ctx, s.Server, &store.AlarmRequest{
+		Action: store.AlarmAction(r.Action), Member: r.MemberID, Alarm: store.AlarmType(r.Alarm),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &etcdserverpb.AlarmResponse{Header: s.header(done.Revision), Alarms: alarms(done.Alarms)}, nil
+}
+
+func alarms(all []store.Alarm) []*etcdserverpb.AlarmMember {
+	var out []*etcdserverpb.AlarmMember
+	for _, a := range all {
+		out = append(out, &etcdserverpb.AlarmMember{MemberID: a.Member, Alarm: etcdserverpb.AlarmType(a.Type)})
+	}
+	return out
+}
+
+// Status describes this member, as it is, without asking another.
+func (s *maintenanceServer) Status(ctx context.Context, _ *etcdserverpb.StatusRequest) (*etcdserverpb.StatusResponse, error) {
+	status, err := s.keys.Status(ctx)
+	if err != nil {
+		return nil, refusal(ctx, err)
+	}
+	out := &etcdserverpb.StatusResponse{
+		Header: s.header(0), Version: Version, StorageVersion: "3.7.0",
+		Leader: uint64(status.Leader), RaftTerm: uint64(status.Term),
+		RaftIndex: uint64(status.Committed), RaftAppliedIndex: uint64(status.Applied),
+		DbSize: status.SizeBytes, DbSizeInUse: status.UsedBytes, DbSizeQuota: s.config.QuotaBytes,
+		IsLearner: status.Learner, DowngradeInfo: &etcdserverpb.DowngradeInfo{},
+	}
+	if status.Leader == raft.None {
+		out.Errors = append(out.Errors, rpctypes.ErrNoLeader.Error())
+	}
+	for _, a := range alarms(status.Alarms) {
+		out.Errors = append(out.Errors, a.String())
+	}
+	return out, nil
+}
+
+// Defragment has nothing to do: space is given back all the time.
+func (s *maintenanceServer) Defragment(ctx context.Context, _ *etcdserverpb.DefragmentRequest) (*etcdserverpb.DefragmentResponse, error) {
+	if err := s.keys.Operate(ctx); err != nil {
+		return nil, refusal(ctx, err)
+	}
+	return &etcdserverpb.DefragmentResponse{}, nil
+}

@@ -1,0 +1,8 @@
+package etcd
+
+import "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+type watchServer struct {
+	*Server
+	etcdserverpb.UnimplementedWatchServer
+}

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quorate/quorate/raft"
+)
+
+// observer measures what a node does, under etcd's names.
+type observer struct {
+	fsync, apply  prometheus.Histogram
+	leaderChanges prometheus.Counter
+	walBytes      prometheus.Counter
+	entries       prometheus.Counter
+	// leader is the last that was seen to lead.
+	leader atomic.Uint64
+}
+
+func newObserver(registry prometheus.Registerer) *observer {
+	// Two to the power of 13 milliseconds at most, as in etcd.
+	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
+	o := &observer{
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "etcd_disk_wal_fsync_duration_seconds", Help: "How long it took to make a batch of the log durable.", Buckets: buckets,
+		}),
+		apply: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "quorate_apply_batch_duration_seconds", Help: "How long it took to apply a batch of committed entries.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
+		}),
+		leaderChanges: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcd_server_leader_changes_seen_total", Help: "How often another member was seen to lead.",
+		}),
+		walBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcd_disk_wal_write_bytes_total", Help: "Bytes written to the log.",
+		}),
+		entries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "quorate_applied_entries_total", Help: "Entries applied.",
+		}),
+	}
+	registry.MustRegister(o.fsync, o.apply, o.leaderChanges, o.walBytes, o.entries)
+	return o
+}
+
+// LeaderChanged counts leaders.
+func (o *observer) LeaderChanged(_ raft.GroupID, leader raft.NodeID, _ raft.Term) {
+	if leader != raft.None && o.leader.Swap(uint64(leader)) != uint64(leader) {
+		o.leaderChanges.Inc()
+	}
+}
+
+// WALSync measures the log's disk.
+func (o *observer) WALSync(_, bytes int, took time.Duration) {
+	o.fsync.Observe(took.Seconds())
+	o.walBytes.Add(float64(bytes))
+}
+
+// Applied measures the state machine.
+func (o *observer) Applied(_ raft.GroupID, entries int, took time.Duration) {
+	o.apply.Observe(took.Seconds())
+	o.entries.Add(float64(entries))
+}
+
+// Trace is not asked for.
+func (o *observer) Trace(raft.GroupID, raft.NodeID, raft.Event) {}
+
+// TraceEnabled says so.
+func (o *observer) TraceEnabled() bool { return false }
