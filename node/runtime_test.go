@@ -93,6 +93,42 @@ func TestProposalsShareSyncs(t *testing.T) {
 	})
 }
 
+// While the next log segment is being made, however long that takes,
+// writing goes on in the one in use.
+func TestWritingGoesOnWhileASegmentIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.start(1)
+		c.propose("first", 1)
+		synctest.Wait() // the second segment is ready
+		making, release := make(chan struct{}, 1), make(chan struct{})
+		c.disks[1].SetHook(func(op vfs.Op) vfs.Fault {
+			if op.Kind == vfs.OpPreallocate {
+				making <- struct{}{}
+				<-release
+			}
+			return vfs.Fault{}
+		})
+		command := make([]byte, 16<<10)
+		begun := false
+		for range 24 { // into the second segment of 256 KiB, and not through it
+			if _, err := c.groups[1].Propose(patience(t), command); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-making:
+				begun = true
+			default:
+			}
+		}
+		if !begun {
+			t.Error("no segment was begun")
+		}
+		close(release)
+		c.stopAll()
+	})
+}
+
 // slowPicture is a state machine whose snapshots take as long as a test likes.
 type slowPicture struct {
 	register

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/internal/replica"
@@ -26,7 +27,9 @@ type syncer struct {
 	ended    chan struct{} // nothing is written any more
 	done     chan struct{}
 
+	// preparing has at most one goroutine, which clears busy as it ends.
 	preparing sync.WaitGroup
+	busy      atomic.Bool
 }
 
 // queuedUpdate is a group's durable write on its way.
@@ -154,13 +157,14 @@ func acknowledge(batch []queuedUpdate) {
 	}
 }
 
-// prepare makes the next segment ready beside the writing.
+// prepare makes the next segment ready beside the writing, which goes on in the
+// segment in use meanwhile.
 func (s *syncer) prepare() {
-	if !s.node.log.NeedsPrepare() {
+	if !s.node.log.NeedsPrepare() || !s.busy.CompareAndSwap(false, true) {
 		return
 	}
-	s.preparing.Wait()
 	s.preparing.Go(func() {
+		defer s.busy.Store(false)
 		if err := s.node.log.Prepare(); err != nil {
 			s.node.cfg.Logger.Warn("cannot prepare the next log segment; it will be tried again when it is needed", "error", err)
 		}
