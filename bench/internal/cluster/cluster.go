@@ -41,7 +41,9 @@ type Cluster struct {
 	Nodes []*node.Node
 	// Groups[i][j] is node i's replica of group j+1.
 	Groups [][]*node.Group
-	FS     *countfs.FS
+	// Transports are those of the nodes.
+	Transports []*tcp.Transport
+	FS         *countfs.FS
 	// Syncs[i] are the syncs of node i's log.
 	Syncs []*Syncs
 	dirs  []string
@@ -66,7 +68,7 @@ func (c *Cluster) start(ctx context.Context, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		transports[i] = t
+		transports[i], c.Transports = t, append(c.Transports, t)
 		id := raft.NodeID(i + 1)
 		peers[id] = t.Address()
 		voters = append(voters, id)
