@@ -66,10 +66,17 @@ func (a *applier) entry(e *rsm.Entry) error {
 	if uint64(e.Index) <= a.state.applied {
 		return fmt.Errorf("store: entry %d was applied already, up to %d", e.Index, a.state.applied)
 	}
-	a.at = uint64(e.Index)
-	a.state.observe(uint64(e.Term), e.Timestamp)
 	var data []byte
 	cmd, err := a.decode(e.Command)
+	if _, revokes := cmd.(*LeaseRevokeRequest); revokes && len(a.pending) > 0 {
+		// Which keys are attached is read from the engine, so what is pending goes
+		// there first.
+		if err := a.commit(); err != nil {
+			return err
+		}
+	}
+	a.at = uint64(e.Index)
+	a.state.observe(uint64(e.Term), e.Timestamp)
 	switch {
 	case errors.Is(err, ErrUnknownVersion):
 		return err

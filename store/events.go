@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/quorate/quorate/store/engine"
 )
@@ -126,6 +127,16 @@ func readCommit(x *indexReader, compacted int64, opt HistoryOptions, versions *c
 		if opt.Wanted != nil && !opt.Wanted(c.key) {
 			continue
 		}
+		if x.revision == compacted {
+			// A version that its own revision replaced went with the compaction.
+			last, _, err := versions.get(c.key, x.revision)
+			if err != nil {
+				return commit, 0, err
+			}
+			if last.main != x.revision || last.sub != c.sub {
+				continue
+			}
+		}
 		e := Event{Type: EventDelete, KV: KeyValue{Key: copies.copy(c.key), ModRevision: x.revision}}
 		if !c.deleted {
 			v, found, err := versions.at(c.key, x.revision, c.sub)
@@ -133,8 +144,7 @@ func readCommit(x *indexReader, compacted int64, opt HistoryOptions, versions *c
 				return commit, 0, err
 			}
 			if !found {
-				// The same revision wrote the key again, and was compacted to.
-				continue
+				return commit, 0, fmt.Errorf("%w: no version %d.%d of key %q", errDamaged, x.revision, c.sub, c.key)
 			}
 			kv := v.keyValue(e.KV.Key)
 			kv.Value = copies.copy(v.value)

@@ -82,13 +82,6 @@ func (a *applier) revoke(id int64) error {
 	if !a.hasLease(id) {
 		return ErrLeaseNotFound
 	}
-	// Which keys are attached is read from the engine, so what is pending goes
-	// there first.
-	if len(a.pending) > 0 {
-		if err := a.commit(); err != nil {
-			return err
-		}
-	}
 	keys, err := a.s.leaseKeys(a.s.engine, id)
 	if err != nil {
 		return err
