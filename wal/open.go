@@ -62,10 +62,16 @@ func open(o Options) (*WAL, error) {
 // settle makes what was recovered durable and goes on from there.
 func (w *WAL) settle(r *recovered) error {
 	// What this recovery read may be in the system's cache only; what it builds on
-	// must be durable before it is told to anyone.
+	// must be durable before it is told to anyone. To sync is not enough: if a sync
+	// failed in an earlier life, the system still shows the bytes, takes them for
+	// written, and a later sync that succeeds writes nothing (PS-07). So what
+	// nothing proves to have been synced is written again first.
 	unsynced := map[*segment]bool{}
 	for _, f := range r.batches {
 		if f.last > r.durable {
+			if err := f.rewrite(); err != nil {
+				return err
+			}
 			unsynced[f.seg] = true
 		}
 		for _, p := range f.patches {
@@ -130,6 +136,24 @@ func (w *WAL) settle(r *recovered) error {
 	r.files = append(r.files, seg)
 	w.segments = append(w.segments, seg)
 	return w.discard(r)
+}
+
+// rewrite writes what stands in the place of a batch once more, as it is.
+func (f *found) rewrite() error {
+	for _, place := range [...]struct{ at, sectors uint32 }{{f.dataAt, f.dataLen}, {f.idTop - f.idLen, f.idLen}} {
+		if place.sectors == 0 {
+			continue // its extent is not known, and it is not built on
+		}
+		b := make([]byte, int64(place.sectors)*sectorSize)
+		offset := int64(place.at) * sectorSize
+		if n, err := f.seg.file.ReadAt(b, offset); n < len(b) {
+			return err
+		}
+		if _, err := f.seg.file.WriteAt(b, offset); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeFree keeps the free files that have the right size.

@@ -20,7 +20,7 @@ type found struct {
 	first, last     uint64
 	seg             *segment
 	dataAt, dataLen uint32 // dataLen is zero if the extent is unknown
-	idLen           uint32
+	idTop, idLen    uint32 // the identity ends before sector idTop
 	// durable and oldest are what the batch claims, zero if neither copy can be
 	// read.
 	durable, oldest uint64
@@ -215,7 +215,7 @@ func (s *scanner) header(front, back uint32) (batchHeader, bool) {
 // at reads the batch whose data begins at front and whose identity ends at back;
 // nil if nothing there tells its extent.
 func (s *scanner) at(front, back uint32, next uint64) (*found, error) {
-	f := &found{seg: s.seg, dataAt: front}
+	f := &found{seg: s.seg, dataAt: front, idTop: back}
 	h, headerOK := s.header(front, back)
 	headerOK = headerOK && h.IDTop == back && h.Number >= next
 	if headerOK {
