@@ -76,12 +76,12 @@ kv kill, restart, pause and resume are for another terminal.`, stderr)
 	for i := range *nodes {
 		cfg.http, cfg.raft = append(cfg.http, *httpPort+i), append(cfg.raft, *raftPort+i)
 	}
-	if err := cfg.checkPorts(); err != nil {
-		return err
-	}
 	control, err := listenControl(cfg.name)
 	if err != nil {
 		return err
+	}
+	if err := cfg.checkPorts(); err != nil {
+		return errors.Join(err, control.Close())
 	}
 	if cfg.dir == "" {
 		if cfg.dir, err = os.MkdirTemp("", "quorate-kv-"); err != nil {

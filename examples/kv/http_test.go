@@ -61,7 +61,7 @@ func TestHTTP(t *testing.T) {
 		{"get", "GET", "/kv/a", "", "", 200, "one"},
 		{"get stale", "GET", "/kv/a?stale=true", "", "", 200, "one"},
 		{"stale in what way", "GET", "/kv/a?stale=very", "", "", 400, "stale is true or false"},
-		{"put if absent, and it is not", "PUT", "/kv/a", "If-None-Match: *", "two", 412, fmt.Sprintf(`"error":"version_mismatch"`)},
+		{"put if absent, and it is not", "PUT", "/kv/a", "If-None-Match: *", "two", 412, `"error":"version_mismatch"`},
 		{"put at its version", "PUT", "/kv/a", `If-Match: "VERSION"`, "two", 200, `"version":VERSION`},
 		{"put at an old version", "PUT", "/kv/a", `If-Match: "WAS"`, "three", 412, `"version":VERSION`},
 		{"put if it exists, and it does not", "PUT", "/kv/b", "If-Match: *", "x", 412, "does not exist"},
