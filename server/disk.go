@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -24,13 +25,23 @@ func (s *Server) fs() vfs.FS {
 
 // openStore opens the state machine.
 func (s *Server) openStore() (rsm.StateMachine, error) {
-	var err error
-	s.store, err = store.Open(engine.NewMemory(store.Split), nil)
-	if err != nil {
-		return nil, fmt.Errorf("the store in %s cannot be opened: %w", filepath.Join(s.config.DataDir, "store"), err)
+	dir := filepath.Join(s.config.DataDir, "store")
+	if s.config.InMemory {
+		var err error
+		if s.store, err = store.Open(engine.NewMemory(store.Split), nil); err != nil {
+			return nil, err
+		}
+		// Not rsm.OnDisk: it is restored from snapshots and the log.
+		return struct{ rsm.StateMachine }{s.store}, nil
 	}
-	// Without its own durable index it is restored from snapshots and the log.
-	return struct{ rsm.StateMachine }{s.store}, nil
+	db, err := engine.OpenPebble(dir, engine.PebbleOptions{Split: store.Split, Logger: s.config.Logger.With(slog.String("part", "store"))})
+	if err == nil {
+		s.store, err = store.Open(db, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the store in %s cannot be opened: %w", dir, err)
+	}
+	return s.store, nil
 }
 
 // explainOpen says what to do about a data directory that cannot be opened.
