@@ -59,7 +59,7 @@ func (r *Replica) handOver(out *Output) {
 		pieces, last, bytes, ok := r.tail.slice(nil, h.handed+1, limit, r.cfg.MaxBatchBytes)
 		if !ok {
 			h.reading = true
-			out.LogReads = append(out.LogReads, LogRead{First: h.handed + 1, Last: limit, MaxBytes: r.cfg.MaxBatchBytes})
+			out.LogReads = append(out.LogReads, LogRead{First: h.handed + 1, Last: r.tail.before(limit), MaxBytes: r.cfg.MaxBatchBytes})
 			return
 		}
 		r.hand(pieces, last, bytes, out)

@@ -36,7 +36,7 @@ func (r *Replica) attach(a appendToPeer, out *Output) {
 	default:
 		r.reading = append(r.reading, a)
 		out.LogReads = append(out.LogReads, LogRead{
-			Peer: a.peer, Term: a.body.Term, First: first, Last: a.body.Last, MaxBytes: r.cfg.MaxBatchBytes,
+			Peer: a.peer, Term: a.body.Term, First: first, Last: r.tail.before(a.body.Last), MaxBytes: r.cfg.MaxBatchBytes,
 		})
 	}
 }

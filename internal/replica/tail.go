@@ -25,6 +25,16 @@ type chunk struct {
 
 func (t *tail) live() []chunk { return t.chunks[t.head:] }
 
+// before caps last at the entry before those that the tail holds: what the tail
+// holds may not be in the write-ahead log yet, which may still have entries there
+// that were truncated.
+func (t *tail) before(last raft.Index) raft.Index {
+	if live := t.live(); len(live) > 0 && live[0].first <= last {
+		return live[0].first - 1
+	}
+	return last
+}
+
 // append adds entries [first, last]. If they do not follow what the tail holds,
 // the tail forgets it: a gap is never kept.
 func (t *tail) append(first, last raft.Index, data []byte) {
