@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/vfs"
 	"github.com/quorate/quorate/wal"
 )
 
@@ -131,7 +133,7 @@ func (s *syncer) maintain() {
 			if err := n.log.Prepare(); err != nil {
 				n.checkPower(err)
 				n.w.tracef("node %d: cannot prepare a segment: %v", n.id, err)
-				if !n.hurt {
+				if !n.hurt && !errors.Is(err, vfs.ErrNoSpace) {
 					n.w.fail(fmt.Errorf("node %d: prepare a segment: %w", n.id, err))
 				}
 			}
