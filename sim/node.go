@@ -33,13 +33,12 @@ type node struct {
 	fault diskFault
 	// hurt: its disk failed in this boot, so that giving up is right.
 	hurt bool
-	// failed: the log failed in this boot, and all groups stopped (PS-07). Only
-	// a machine that lost power and with it the cache may go on from there.
+	// failed: the log failed in this boot, and all groups stopped (PS-07).
 	failed bool
 	// ails: something is wrong with the disk that outlasts a restart.
 	ails bool
-	// doubt: since the process last ran, the machine lost power, so that the last
-	// write may be there or not.
+	// doubt: since the process last ran, the machine lost power or the log
+	// failed, so that the last write may be there or not.
 	doubt      bool
 	restarting bool
 	everUp     bool
@@ -255,7 +254,7 @@ func (n *node) fail(err error) {
 		return
 	}
 	n.checkPower(err)
-	if !n.hurt {
+	if !n.hurt && !errors.Is(err, vfs.ErrNoSpace) {
 		n.w.fail(fmt.Errorf("node %d: log failed on a good disk: %w", n.id, err))
 		return
 	}
@@ -265,8 +264,16 @@ func (n *node) fail(err error) {
 	for _, g := range n.groups {
 		g.stop(err)
 	}
-	// Somebody sees it and restarts the machine.
-	n.after(between(n.w.faultRand, n.w.p.election/2, 4*n.w.p.election), faultEvent, func() { n.lose() })
+	// Somebody sees it and restarts the machine, or the process alone, to which
+	// the system shows what never reached the disk.
+	n.after(between(n.w.faultRand, n.w.p.election/2, 4*n.w.p.election), faultEvent, func() {
+		if n.w.faultRand.IntN(2) == 0 {
+			n.lose()
+		} else {
+			n.w.count(countRestartOnCache)
+			n.kill()
+		}
+	})
 }
 
 // wake lets a worker look at the groups soon.
