@@ -45,6 +45,7 @@ const (
 	countRecycled
 	countGroupStopped
 	countNodeFailed
+	countRestartOnCache
 	countReadRetried
 	countReadForwarded
 	countVoteWithheld
@@ -73,7 +74,7 @@ var counterNames = [counters]string{
 	countRestored: "state restored from a snapshot", countLogRead: "old entries read for a follower",
 	countApplyRead: "old entries read to apply", countLogReadFailed: "log read failed",
 	countCopiedForward: "entries copied forward", countRecycled: "segment recycled",
-	countGroupStopped: "group stopped by its disk", countNodeFailed: "log failed", countReadRetried: "read asked again",
+	countGroupStopped: "group stopped by its disk", countNodeFailed: "log failed", countRestartOnCache: "process restarted after its log failed", countReadRetried: "read asked again",
 	countReadForwarded: "read at a follower", countVoteWithheld: "vote withheld", countSteppedDown: "leader stepped down without quorum",
 	countOverloaded: "proposal refused: overloaded", countNotLeader: "proposal refused: not leader",
 	countUnknown: "outcome unknown", countUnknownCommitted: "unknown, and committed", countUnknownNever: "unknown, and never committed",

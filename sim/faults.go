@@ -233,7 +233,7 @@ func (w *world) befall(kind faultKind, n *node) bool {
 		}
 		n.loseSoon(uint64(1 + r.IntN(pick(r, 4, 16, 64))))
 	case kill:
-		if !n.up || n.failed {
+		if !n.up {
 			return false
 		}
 		n.kill()
@@ -351,8 +351,7 @@ func (w *world) rain(d time.Duration, change func(*weather)) {
 // kill ends the process; the machine runs on.
 func (n *node) kill() {
 	if n.failed {
-		n.lose() // what a failed sync left in the cache is not to be trusted
-		return
+		n.doubt = true // of the batch that failed any part may be in the cache
 	}
 	n.w.tracef("node %d: killed", n.id)
 	n.exit()
