@@ -27,7 +27,7 @@ const (
 // that no group needs any more is retired: the next batch says so, and when that
 // is durable its file is kept for recycling or removed. If the log has grown
 // large against what is live in it, entries and states that lag in the oldest
-// segment are written again at the end, as one batch of at most maxBytes (and at
+// segments are written again at the end, as one batch of at most maxBytes (and at
 // least one entry), which counts as written by the owner: the next Sync makes it
 // durable. More says that another call would go on.
 //
@@ -39,10 +39,11 @@ func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
 	if err := w.remove(); err != nil {
 		return false, w.fail(err)
 	}
-	if !w.retire() {
+	limit := w.retire()
+	if limit == 0 {
 		return false, nil
 	}
-	records, complete, err := w.gather(maxBytes)
+	records, complete, err := w.gather(limit, maxBytes)
 	if err != nil || len(records) == 0 {
 		return false, err
 	}
@@ -54,10 +55,7 @@ func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
 		w.stats.CopiedBytes += uint64(records[i].entriesLen)
 	}
 	w.mu.Unlock()
-	if complete {
-		return w.retire(), nil
-	}
-	return true, nil
+	return !complete || w.retire() != 0, nil
 }
 
 // remove frees the files of the segments that a durable batch gave up.
@@ -92,28 +90,31 @@ func (w *WAL) remove() error {
 	}
 }
 
-// retire moves oldest past the segments that nobody needs, and reports whether
-// the one that it stops at is to be emptied.
-func (w *WAL) retire() bool {
+// retire moves oldest past the segments that nobody needs. It gives the sequence
+// before which segments are to be emptied; zero if none is.
+func (w *WAL) retire() (limit uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	bytes, live := int64(0), int64(len(w.groups))*stateBytes
-	inUse := 0
-	empty := false
+	var inUse []*segment
 	for k, seg := range w.segments {
 		if seg.header.Sequence < w.oldest {
 			continue
 		}
-		if !empty && k < len(w.segments)-1 && !w.needed(seg) {
+		if len(inUse) == 0 && k < len(w.segments)-1 && !w.needed(seg) {
 			w.oldest = w.segments[k+1].header.Sequence
 			continue
 		}
-		empty = true
-		inUse++
+		inUse = append(inUse, seg)
 		bytes += seg.header.Size
 		live += seg.live
 	}
-	return inUse > segmentsKept && bytes > liveFactor*live
+	for len(inUse) > segmentsKept && bytes > liveFactor*live {
+		bytes -= inUse[0].header.Size
+		inUse = inUse[1:]
+		limit = inUse[0].header.Sequence
+	}
+	return limit
 }
 
 // needed reports whether a group needs the segment, and forgets those that do
@@ -136,20 +137,29 @@ func (w *WAL) needed(seg *segment) bool {
 	return false
 }
 
-// gather makes records of what groups have in the oldest segment that is needed,
-// in the order of their ids. Complete says that this is all of it.
-func (w *WAL) gather(maxBytes int) (records []record, complete bool, err error) {
+// gather makes records of what groups have in the segments that are needed before
+// limit, in the order of the groups' ids. Complete says that this is all of it.
+// What comes from many sparse segments goes into one batch: a copy that was as
+// sparse as what it replaces would have to be copied again for ever.
+func (w *WAL) gather(limit uint64, maxBytes int) (records []record, complete bool, err error) {
+	old := func(s *segment) bool {
+		return s != nil && s.header.Sequence >= w.oldest && s.header.Sequence < limit
+	}
 	w.mu.RLock()
-	at := slices.IndexFunc(w.segments, func(s *segment) bool { return s.header.Sequence >= w.oldest })
-	seg := w.segments[at]
-	ids := make([]raft.GroupID, 0, len(seg.groups))
-	for id, g := range seg.groups {
-		if g.needs(seg) && len(g.faults) == 0 && !g.stuck {
-			ids = append(ids, id)
+	var ids []raft.GroupID
+	for _, seg := range w.segments {
+		if !old(seg) {
+			continue
+		}
+		for id, g := range seg.groups {
+			if g.needs(seg) && len(g.faults) == 0 && !g.stuck {
+				ids = append(ids, id)
+			}
 		}
 	}
 	w.mu.RUnlock()
 	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	w.copyBuffer = w.copyBuffer[:0]
 	size := 0
 next:
@@ -159,14 +169,14 @@ next:
 			return seal(records, record{})
 		}
 		r := record{group: id, kind: kindCopy, head: g.head}
-		if g.metaSeg == seg {
+		if old(g.metaSeg) {
 			if r.meta, err = entry.AppendSnapshotMeta(nil, &g.snapshot); err != nil {
 				return nil, false, err
 			}
 		}
 		for k := range g.extents {
 			x := &g.extents[k]
-			if x.seg != seg {
+			if !old(x.seg) {
 				continue
 			}
 			if r.first != 0 && r.last+1 != x.first {
