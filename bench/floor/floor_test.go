@@ -46,7 +46,7 @@ func TestEveryMeasureMeasures(t *testing.T) {
 			if one.P50 <= 0 || one.P50 > one.P99 || one.P99 > one.P999 || one.P999 > one.Max || one.PerSecond <= 0 {
 				t.Errorf("%s, %d clients: %+v", m.name, m.clients, one)
 			}
-			if m.name == writes && (one.WrittenBytes == 0 || one.Syncs == 0 || one.SyncP50 == 0) {
+			if m.name == writes && (one.WrittenBytes == 0 || one.Syncs == 0 || one.SyncP50 == 0 || one.SyncsPerBatch == 0) {
 				t.Errorf("%s, %d clients: what went to the disk is not counted: %+v", m.name, m.clients, one)
 			}
 			r.add(i, one)

@@ -40,6 +40,7 @@ type result struct {
 	AllocBytes      float64 `json:"alloc_bytes_per_op"`
 	ContextSwitches float64 `json:"context_switches_per_op"`
 	Syncs           float64 `json:"syncs_per_op"`
+	SyncsPerBatch   float64 `json:"data_syncs_per_log_batch"`
 	OtherSyncs      float64 `json:"full_and_directory_syncs_per_op"`
 	WrittenBytes    float64 `json:"written_bytes_per_op"`
 	SyncP50         float64 `json:"log_write_and_sync_p50_us"`
@@ -145,6 +146,9 @@ func (m *measure) run(ctx context.Context, window time.Duration) (result, error)
 	r.Allocs, r.AllocBytes = float64(used.Allocs)/n, float64(used.AllocBytes)/n
 	r.ContextSwitches = float64(used.Switches) / n
 	r.Syncs = float64(counts.Syncs()) / n
+	if batches := syncs.Count(); batches > 0 {
+		r.SyncsPerBatch = float64(counts.DataSyncs) / float64(batches)
+	}
 	r.OtherSyncs = float64(counts.FullSyncs+counts.DirSyncs) / n
 	r.WrittenBytes = float64(counts.Bytes) / n
 	r.SyncP50 = micros(syncs.Quantile(0.5))

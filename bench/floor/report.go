@@ -173,6 +173,7 @@ var columns = []struct {
 	{"B/op", func(_ string, _ int, r *result) string { return fmt.Sprintf("%.0f", r.AllocBytes) }},
 	{"switches/op", func(_ string, _ int, r *result) string { return short(r.ContextSwitches) }},
 	{"fsyncs/op", func(_ string, _ int, r *result) string { return some(r.Syncs) }},
+	{"fsyncs/batch", func(_ string, _ int, r *result) string { return some(r.SyncsPerBatch) }},
 	{"disk B/op", func(_ string, _ int, r *result) string { return some(r.WrittenBytes) }},
 	{"log sync p50 µs", func(_ string, _ int, r *result) string { return some(r.SyncP50) }},
 	{"errors", func(_ string, _ int, r *result) string { return some(float64(r.Errors)) }},
