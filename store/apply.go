@@ -23,6 +23,8 @@ type change struct {
 	// lease is what the key was attached to before, existed whether it was there.
 	lease   int64
 	existed bool
+	// prev is the version before the transaction, if the observer wants it.
+	prev *KeyValue
 }
 
 // An applier applies commands to one engine batch. What the batch will write is
@@ -48,7 +50,8 @@ type applier struct {
 	scratch []byte
 	value   []byte
 	put1    PutRequest
-	wants   bool
+	// wants and wantsPrevs are what the observer wants.
+	wants, wantsPrevs bool
 }
 
 func newApplier(s *Store) *applier {
@@ -58,7 +61,14 @@ func newApplier(s *Store) *applier {
 // begin takes up the state as it was published.
 func (a *applier) begin() {
 	a.state = *a.s.published.Load()
-	a.wants = a.s.observer != nil && a.s.observer.WantsEvents()
+	a.ask()
+}
+
+// ask hears from the observer what it wants of the commits to come.
+func (a *applier) ask() {
+	if a.s.observer != nil {
+		a.wants, a.wantsPrevs = a.s.observer.Wants()
+	}
 }
 
 // entry applies one command.
@@ -268,14 +278,17 @@ func (a *applier) record() {
 	for i := range a.changes {
 		c := &a.changes[i]
 		if c.version.deleted {
-			events[i] = Event{Type: EventDelete, KV: KeyValue{Key: copies.copy(c.key), ModRevision: c.version.main}}
+			events[i] = Event{Type: EventDelete, KV: KeyValue{Key: copies.copy(c.key), ModRevision: c.version.main}, Prev: c.prev}
 			continue
 		}
 		kv := c.version.keyValue(copies.copy(c.key))
 		kv.Value = copies.copy(kv.Value)
 		events[i] = Event{KV: kv}
+		if kv.CreateRevision != kv.ModRevision {
+			events[i].Prev = c.prev
+		}
 	}
-	a.commits = append(a.commits, Commit{Revision: a.state.revision, Events: events})
+	a.commits = append(a.commits, Commit{Revision: a.state.revision, Events: events, Prevs: a.wantsPrevs})
 }
 
 // rollback takes the changes of a refused transaction back.
@@ -300,7 +313,7 @@ func (a *applier) commit() error {
 	a.s.published.Store(&st)
 	if a.s.observer != nil {
 		a.s.observer.Committed(st.revision, st.compacted, a.commits)
-		a.wants = a.s.observer.WantsEvents()
+		a.ask()
 	}
 	a.commits = nil
 	clear(a.pending)
@@ -431,9 +444,31 @@ func (a *applier) put(key, value []byte, lease int64) error {
 	if existed {
 		c.existed, c.lease = true, old.lease
 		c.version.create, c.version.version = old.create, old.version+1
+		if c.prev, err = a.prev(key, &old); err != nil {
+			return err
+		}
 	}
 	a.add(c)
 	return nil
+}
+
+// prev copies, if it is wanted, the version that key had before the transaction;
+// old is the one that it has now.
+func (a *applier) prev(key []byte, old *version) (*KeyValue, error) {
+	if !a.wantsPrevs {
+		return nil, nil
+	}
+	v := *old
+	if v.main > a.state.revision {
+		var ok bool
+		var err error
+		if v, ok, err = a.get(key, a.state.revision); !ok || err != nil {
+			return nil, err
+		}
+	}
+	kv := v.keyValue(bytes.Clone(key))
+	kv.Value = bytes.Clone(kv.Value)
+	return &kv, nil
 }
 
 func (a *applier) remove(key []byte) error {
@@ -441,7 +476,11 @@ func (a *applier) remove(key []byte) error {
 	if err != nil || !existed {
 		return err
 	}
-	a.add(change{key: key, version: version{deleted: true}, existed: true, lease: old.lease})
+	c := change{key: key, version: version{deleted: true}, existed: true, lease: old.lease}
+	if c.prev, err = a.prev(key, &old); err != nil {
+		return err
+	}
+	a.add(c)
 	return nil
 }
 

@@ -324,4 +324,6 @@ type Event struct {
 type Commit struct {
 	Revision int64
 	Events   []Event
+	// Prevs says that the events have their Prev. Of what an Observer gets only.
+	Prevs bool
 }

@@ -15,12 +15,12 @@ import (
 // Observer hears what happens to a store, on the goroutine that applies. It must
 // not wait, and must not call the store.
 type Observer interface {
-	// WantsEvents reports whether Committed is to be given events.
-	WantsEvents() bool
+	// Wants says whether Committed is to be given events, and whether those are
+	// to have their Prev.
+	Wants() (events, prevs bool)
 	// Committed says that reads now see the store at revision, compacted up to
 	// compacted. Commits, the observer's to keep, are what changed since the last
-	// call, or some of it if WantsEvents was false meanwhile; their events have no
-	// Prev.
+	// call, or nothing or some of it if Wants said no meanwhile.
 	Committed(revision, compacted int64, commits []Commit)
 	// Restored says that another state took the place of the old one.
 	Restored(revision, compacted int64)
