@@ -11,6 +11,7 @@ import (
 	"github.com/quorate/quorate/rsm"
 	"github.com/quorate/quorate/store"
 	"github.com/quorate/quorate/store/engine"
+	"github.com/quorate/quorate/store/watch"
 	"github.com/quorate/quorate/transport/tcp"
 	"github.com/quorate/quorate/vfs"
 )
@@ -26,22 +27,30 @@ func (s *Server) fs() vfs.FS {
 // openStore opens the state machine.
 func (s *Server) openStore() (rsm.StateMachine, error) {
 	dir := filepath.Join(s.config.DataDir, "store")
+	hub := watch.NewHub(watch.Options{})
 	if s.config.InMemory {
 		var err error
-		if s.store, err = store.Open(engine.NewMemory(store.Split), nil); err != nil {
+		if s.store, err = store.Open(engine.NewMemory(store.Split), hub); err != nil {
 			return nil, err
 		}
+		s.watch(hub)
 		// Not rsm.OnDisk: it is restored from snapshots and the log.
 		return struct{ rsm.StateMachine }{s.store}, nil
 	}
 	db, err := engine.OpenPebble(dir, engine.PebbleOptions{Split: store.Split, Logger: s.config.Logger.With(slog.String("part", "store"))})
 	if err == nil {
-		s.store, err = store.Open(db, nil)
+		s.store, err = store.Open(db, hub)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the store in %s cannot be opened: %w", dir, err)
 	}
+	s.watch(hub)
 	return s.store, nil
+}
+
+func (s *Server) watch(hub *watch.Hub) {
+	s.hub = hub
+	hub.Start(s.store)
 }
 
 // explainOpen says what to do about a data directory that cannot be opened.

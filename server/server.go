@@ -18,6 +18,7 @@ import (
 	"github.com/quorate/quorate/server/etcd"
 	"github.com/quorate/quorate/server/keyspace"
 	"github.com/quorate/quorate/store"
+	"github.com/quorate/quorate/store/watch"
 	"github.com/quorate/quorate/transport/tcp"
 )
 
@@ -33,6 +34,7 @@ type Server struct {
 	node  *node.Node
 	group *node.Group
 	store *store.Store
+	hub   *watch.Hub
 	keys  *keyspace.Keyspace
 	etcd  *etcd.Server
 	ports []*servedPort
@@ -85,7 +87,7 @@ func (s *Server) start() error {
 		peers[uint64(m.ID())] = m.PeerURLs
 	}
 	s.keys = keyspace.New(keyspace.Config{
-		Group: s.group, Store: s.store, Self: s.self.ID(), Authorizer: s.config.Authorizer,
+		Group: s.group, Store: s.store, Hub: s.hub, Self: s.self.ID(), Authorizer: s.config.Authorizer,
 		MaxRequestBytes: s.config.MaxRequestBytes, ElectionTimeout: s.config.ElectionTimeout, Logger: s.config.Logger,
 	})
 	s.etcd = etcd.New(etcd.Config{
@@ -102,6 +104,7 @@ func (s *Server) start() error {
 		s.servePort(p)
 	}
 	s.wg.Go(s.becomeReady)
+	s.wg.Go(s.reclaim)
 	return nil
 }
 
@@ -224,6 +227,9 @@ func (s *Server) release(ctx context.Context) error {
 		errs = append(errs, p.stop(ctx))
 	}
 	s.wg.Wait()
+	if s.hub != nil {
+		s.hub.Close()
+	}
 	if s.node != nil {
 		errs = append(errs, s.node.Close()) // and with it the group and the store
 	}

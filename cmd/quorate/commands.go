@@ -1,13 +1,18 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/quorate/quorate/cmd/quorate/internal/ctl"
+)
 
 // commands are all commands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{
+	return append([]*cobra.Command{
 		newDev(),
 		newServe(),
 		newSim(),
 		newVersion(),
-	}
+		newWAL(),
+	}, ctl.Commands()...)
 }

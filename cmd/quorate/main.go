@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quorate/quorate/cmd/quorate/internal/ctl"
 	"github.com/quorate/quorate/server/options"
 )
 
@@ -54,12 +55,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	command, err := root.ExecuteContextC(ctx)
 	var exit exitError
 	var usage usageError
+	var ctlUsage ctl.UsageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &exit):
 		return int(exit)
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &ctlUsage):
 		fmt.Fprintf(stderr, "quorate: %v\nSee '%s --help'.\n", err, command.CommandPath())
 		return exitUsage
 	}

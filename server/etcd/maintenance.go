@@ -63,3 +63,24 @@ func (s *maintenanceServer) Defragment(ctx context.Context, _ *etcdserverpb.Defr
 	}
 	return &etcdserverpb.DefragmentResponse{}, nil
 }
+
+// Hash gives a hash of all keys and their history on this member. It is not the
+// number that etcd would give.
+func (s *maintenanceServer) Hash(ctx context.Context, _ *etcdserverpb.HashRequest) (*etcdserverpb.HashResponse, error) {
+	h, err := s.keys.HashKV(ctx, 0)
+	if err != nil {
+		return nil, refusal(ctx, err)
+	}
+	return &etcdserverpb.HashResponse{Header: s.header(h.Revision), Hash: h.Hash}, nil
+}
+
+// HashKV is Hash up to a revision.
+func (s *maintenanceServer) HashKV(ctx context.Context, r *etcdserverpb.HashKVRequest) (*etcdserverpb.HashKVResponse, error) {
+	h, err := s.keys.HashKV(ctx, r.Revision)
+	if err != nil {
+		return nil, refusal(ctx, err)
+	}
+	return &etcdserverpb.HashKVResponse{
+		Header: s.header(0), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
+	}, nil
+}

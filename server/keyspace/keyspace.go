@@ -12,6 +12,7 @@ import (
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/rsm"
 	"github.com/quorate/quorate/store"
+	"github.com/quorate/quorate/store/watch"
 )
 
 // Errors of this package, beside those of node and store that pass through.
@@ -39,6 +40,8 @@ type Group interface {
 type Config struct {
 	Group Group
 	Store *store.Store
+	// Hub tells watchers of the store's changes.
+	Hub *watch.Hub
 	// Self is this member.
 	Self raft.NodeID
 	// Authorizer is asked before anything else is done.

@@ -146,3 +146,12 @@ func (k *Keyspace) LocalStatus(ctx context.Context) (Status, error) {
 func (k *Keyspace) Operate(ctx context.Context) error {
 	return k.authorize(ctx, []Access{{Kind: Operate}})
 }
+
+// HashKV gives the hash of the keyspace and its history up to a revision, 0 for
+// the newest.
+func (k *Keyspace) HashKV(ctx context.Context, revision int64) (store.KVHash, error) {
+	if err := k.authorize(ctx, []Access{{Kind: Operate}}); err != nil {
+		return store.KVHash{}, err
+	}
+	return k.store.HashKV(ctx, revision)
+}
