@@ -46,6 +46,8 @@ type applier struct {
 	index   indexWriter
 	at      uint64 // the index of the command at hand
 	commits []Commit
+	// leases are those granted and, with a TTL of 0, revoked, for who observes them.
+	leases  []lease
 	keys    arena
 	scratch []byte
 	value   []byte
@@ -311,6 +313,14 @@ func (a *applier) commit() error {
 	}
 	st := a.state
 	a.s.published.Store(&st)
+	for _, l := range a.leases {
+		if l.ttl > 0 {
+			a.s.leases.LeaseGranted(l.id, l.ttl)
+		} else {
+			a.s.leases.LeaseRevoked(l.id)
+		}
+	}
+	a.leases = a.leases[:0]
 	if a.s.observer != nil {
 		a.s.observer.Committed(st.revision, st.compacted, a.commits)
 		a.ask()

@@ -68,6 +68,9 @@ func (a *applier) grant(c *LeaseGrantRequest) (*LeaseGrantResponse, error) {
 	side.mu.Unlock()
 	a.writeLease(l)
 	a.hash('g', uint64(id), uint64(l.ttl))
+	if a.s.leases != nil {
+		a.leases = append(a.leases, *l)
+	}
 	return &LeaseGrantResponse{ID: id, TTL: l.ttl}, nil
 }
 
@@ -101,6 +104,9 @@ func (a *applier) revoke(id int64) error {
 	a.scratch = appendLeaseKey(a.scratch[:0], id)
 	a.batch.Delete(a.scratch)
 	a.hash('r', uint64(id))
+	if a.s.leases != nil {
+		a.leases = append(a.leases, lease{id: id})
+	}
 	return nil
 }
 

@@ -26,10 +26,20 @@ type Observer interface {
 	Restored(revision, compacted int64)
 }
 
+// LeaseObserver is an Observer that also hears of leases, before Committed of the
+// commit that granted or revoked them. After Restored it asks the store.
+type LeaseObserver interface {
+	Observer
+	// LeaseGranted gives the time to live in seconds.
+	LeaseGranted(id, ttl int64)
+	LeaseRevoked(id int64)
+}
+
 // Store is the state machine. See the package for who may call what when.
 type Store struct {
 	engine   engine.Engine
 	observer Observer
+	leases   LeaseObserver // the observer, if it is one
 
 	// published is the state as of the last commit to the engine.
 	published atomic.Pointer[state]
@@ -53,6 +63,7 @@ var _ rsm.OnDisk = (*Store)(nil)
 // must be made with Split, and is the store's to close. The observer may be nil.
 func Open(e engine.Engine, observer Observer) (*Store, error) {
 	s := &Store{engine: e, observer: observer}
+	s.leases, _ = observer.(LeaseObserver)
 	s.applier = newApplier(s)
 	if err := s.load(); err != nil {
 		return nil, err
