@@ -79,6 +79,12 @@ func openIdentity(disk vfs.FS, dir string, cluster transport.ClusterID, node raf
 	case err != nil:
 		return transport.Identity{}, fmt.Errorf("node: read identity: %w", err)
 	}
+	// The names may be in the system's cache only: a process that was killed, or a
+	// sync that failed, may have left them there. What is written from here on
+	// must not outlive them.
+	if err := syncNames(disk, dir); err != nil {
+		return transport.Identity{}, fmt.Errorf("node: sync data directory: %w", err)
+	}
 	id, err := decodeIdentity(data)
 	switch {
 	case err != nil:
@@ -116,6 +122,15 @@ func createIdentity(disk vfs.FS, dir string, cluster transport.ClusterID, node r
 		return id, fmt.Errorf("node: write identity: %w", err)
 	}
 	return id, nil
+}
+
+// syncNames makes the entries of a directory durable, and its own, as far as the
+// parent may be opened.
+func syncNames(disk vfs.FS, dir string) error {
+	if err := disk.SyncDir(path.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return disk.SyncDir(dir)
 }
 
 // readFile reads a file of at most maxBytes.

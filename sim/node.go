@@ -162,7 +162,7 @@ func (n *node) identify() error {
 		var b [8]byte
 		_, err = f.ReadAt(b[:], 0)
 		n.incarnation = raft.Incarnation(binary.LittleEndian.Uint64(b[:]))
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.Close(), n.disk.SyncDir("node"))
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
