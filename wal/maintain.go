@@ -29,7 +29,9 @@ const (
 // large against what is live in it, entries and states that lag in the oldest
 // segments are written again at the end, as one batch of at most maxBytes (and at
 // least one entry), which counts as written by the owner: the next Sync makes it
-// durable. More says that another call would go on.
+// durable. More says that another call would go on. No more is copied than was
+// written by Write: where small segments or small batches make copies no denser
+// than what they replace, copying would never end.
 //
 // An error of the disk is final; one that wraps vfs.ErrNoSpace is not.
 func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
@@ -40,7 +42,7 @@ func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
 		return false, w.fail(err)
 	}
 	limit := w.retire()
-	if limit == 0 {
+	if limit == 0 || w.credit <= 0 {
 		return false, nil
 	}
 	records, complete, err := w.gather(limit, maxBytes)
@@ -50,12 +52,13 @@ func (w *WAL) Maintain(maxBytes int) (more bool, err error) {
 	if err := w.writeBatch(records); err != nil {
 		return false, err
 	}
+	w.credit -= int64(len(w.data) + len(w.identity))
 	w.mu.Lock()
 	for i := range records {
 		w.stats.CopiedBytes += uint64(records[i].entriesLen)
 	}
 	w.mu.Unlock()
-	return !complete || w.retire() != 0, nil
+	return (!complete || w.retire() != 0) && w.credit > 0, nil
 }
 
 // remove frees the files of the segments that a durable batch gave up.

@@ -74,6 +74,8 @@ type WAL struct {
 	// No segment before oldest is needed; a synced batch says so of those before
 	// oldestDurable, which are gone or may go.
 	oldest, oldestWritten, oldestDurable uint64
+	// credit is how many bytes Maintain may copy.
+	credit int64
 
 	data, stream, identity []byte
 	prints                 []fingerprint
@@ -135,6 +137,10 @@ func (w *WAL) Write(updates []Update) error {
 	}
 	if err == nil {
 		err = w.writeBatch(w.records)
+	}
+	if err == nil {
+		// What may be copied: it does not grow beyond what a full round takes.
+		w.credit = min(w.credit+int64(len(w.data)+len(w.identity)), segmentsKept*w.make.size)
 	}
 	if err != nil {
 		w.unstage(updates)
