@@ -3,14 +3,13 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/quorate/quorate/internal/replica"
 	"github.com/quorate/quorate/vfs"
 	"github.com/quorate/quorate/wal"
 )
-
-// maintainBytes bounds the copying forward between two batches.
-const maintainBytes = 8 << 10
 
 // syncer writes what all groups of a node ask for: everything that was queued
 // while the last sync ran, as one batch.
@@ -23,7 +22,6 @@ type syncer struct {
 	preparing bool
 	stalled   instant // until when the disk lets the sync under way wait
 	copied    uint64
-	recycled  int
 }
 
 type queuedUpdate struct {
@@ -112,7 +110,7 @@ func (s *syncer) maintain() {
 	if n.failed {
 		return
 	}
-	more, err := n.log.Maintain(maintainBytes)
+	more, err := n.log.Maintain(int(n.w.p.segmentBytes / 4))
 	if err != nil {
 		n.fail(fmt.Errorf("maintain: %w", err))
 		return
@@ -130,6 +128,7 @@ func (s *syncer) maintain() {
 			if n.failed {
 				return
 			}
+			s.countRecycling()
 			if err := n.log.Prepare(); err != nil {
 				n.checkPower(err)
 				n.w.tracef("node %d: cannot prepare a segment: %v", n.id, err)
@@ -138,5 +137,13 @@ func (s *syncer) maintain() {
 				}
 			}
 		})
+	}
+}
+
+// countRecycling looks whether the next segment is made of an old one.
+func (s *syncer) countRecycling() {
+	names, err := s.node.disk.List("wal")
+	if err == nil && slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, ".free") }) {
+		s.node.w.count(countRecycled)
 	}
 }

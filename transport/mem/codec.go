@@ -10,7 +10,10 @@ import (
 
 // A Codec passes messages through the frames in which they travel, for whoever
 // carries them by themselves, as a simulator does. Not safe for concurrent use.
-type Codec struct{ batch wire.Batch }
+type Codec struct {
+	batch   wire.Batch
+	decoder wire.Decoder
+}
 
 // Encode gives the payload of one frame with all the envelopes, in memory of its
 // own.
@@ -28,8 +31,8 @@ func (c *Codec) Encode(envelopes []transport.Envelope) ([]byte, error) {
 
 // Decode gives the envelopes of a payload, which belongs to them from here on.
 func (c *Codec) Decode(from, to raft.NodeID, payload []byte) ([]transport.Envelope, error) {
-	decoder := wire.Decoder{From: from, To: to}
-	return decoder.Decode(nil, payload, true)
+	c.decoder.From, c.decoder.To = from, to
+	return c.decoder.Decode(nil, payload, true)
 }
 
 // Offer passes a snapshot offer through its frame, to the node that it is for.
