@@ -84,7 +84,7 @@ func OpenPebble(dir string, opt PebbleOptions) (*Pebble, error) {
 	opt = opt.WithDefaults()
 	p := &Pebble{
 		opt: opt, gate: newGate(), cache: pebble.NewCache(opt.CacheBytes),
-		log: &pebbleLog{logger: opt.Logger},
+		log: &pebbleLog{logger: opt.Logger, dead: make(chan struct{})},
 	}
 	db, err := pebble.Open(dir, p.options())
 	if err != nil {
@@ -134,7 +134,7 @@ func comparer(split SplitFunc) *pebble.Comparer {
 		dst = append(dst, prefix...)
 		// All keys with this prefix begin with it, so if there are longer ones the
 		// successor must not.
-		if n > 1 && prefix[n-1] != 0xff && split(append(prefix[:n:n], 0)) == n {
+		if n > 0 && prefix[n-1] != 0xff && split(append(prefix[:n:n], 0)) == n {
 			dst[len(dst)-1]++
 			return dst
 		}
@@ -148,6 +148,7 @@ type pebbleLog struct {
 	logger *slog.Logger
 	mu     sync.Mutex
 	err    error
+	dead   chan struct{} // closed with err set
 }
 
 func (l *pebbleLog) Infof(format string, args ...any) {
@@ -171,6 +172,7 @@ func (l *pebbleLog) fail(err error) {
 	defer l.mu.Unlock()
 	if l.err == nil {
 		l.err = err
+		close(l.dead)
 		l.logger.Error("the store's engine has failed for good", "error", err)
 	}
 }
@@ -310,7 +312,20 @@ func (p *Pebble) Sync() error {
 		return err
 	}
 	defer p.gate.leave()
-	return errors.Join(p.db.Flush(), p.log.failed())
+	return p.flush()
+}
+
+// flush waits for a flush. After a failure Pebble would have it wait for ever.
+func (p *Pebble) flush() error {
+	flushed, err := p.db.AsyncFlush()
+	if err != nil || flushed == nil {
+		return err
+	}
+	select {
+	case <-flushed:
+	case <-p.log.dead:
+	}
+	return p.log.failed()
 }
 
 // Checkpoint flushes first, since a checkpoint has no memory in it and there is
@@ -320,7 +335,7 @@ func (p *Pebble) Checkpoint(dir string) error {
 		return err
 	}
 	defer p.gate.leave()
-	if err := p.db.Flush(); err != nil {
+	if err := p.flush(); err != nil {
 		return err
 	}
 	return errors.Join(p.db.Checkpoint(dir), p.log.failed())
