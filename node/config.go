@@ -73,6 +73,14 @@ type GroupConfig struct {
 	// does, so that Propose works on every node. Otherwise it answers
 	// ErrNotLeader, and the caller goes to the leader itself, which is faster.
 	Forward bool
+	// Answer, if not nil, is shown every command that reaches the replica that
+	// leads, forwarded or not, before it is appended. If it gives a function, the
+	// command was a question to the leader: it is not appended, and the function
+	// is called with reply, which is to be called once, from any goroutine, with
+	// what Propose returns; false is ErrNotLeader. Both must not wait; the command
+	// is theirs until Answer returns. What the answer is worth when leadership is
+	// lost meanwhile is their business.
+	Answer func(command []byte) func(reply func(result rsm.Result, ok bool))
 
 	// SnapshotBytes: a snapshot is taken when the log grew by at least so much,
 	// and by at least SnapshotFactor times the last snapshot, since then

@@ -175,8 +175,35 @@ func (g *Group) receiveForward(from raft.NodeID, b []byte) error {
 		}
 		batch = append(batch, p)
 	}
-	g.replica.Propose(batch, &g.out)
+	g.replica.Propose(g.takeQuestions(batch), &g.out)
 	return nil
+}
+
+// takeQuestions takes out, in place, what is to be answered and not appended.
+func (g *Group) takeQuestions(all []replica.Proposal) []replica.Proposal {
+	if g.cfg.Answer == nil {
+		return all
+	}
+	kept := all[:0]
+	for _, p := range all {
+		answer := g.cfg.Answer(p.Command())
+		if answer == nil {
+			kept = append(kept, p)
+			continue
+		}
+		if own, ok := p.(*proposal); ok {
+			own.state.Store(encoded) // its caller may leave
+		}
+		answer(func(result rsm.Result, ok bool) {
+			outcome := replica.Applied
+			if !ok {
+				outcome = replica.NotLeader
+			}
+			p.Done(outcome, result)
+		})
+	}
+	clear(all[len(kept):])
+	return kept
 }
 
 // first reports whether an id was not taken before. Ids of a life arrive in

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/rsm"
 	"github.com/quorate/quorate/transport"
 )
 
@@ -163,6 +164,46 @@ func FuzzForward(f *testing.F) {
 		binary.LittleEndian.PutUint32(again[10:], uint32(len(items)))
 		if !bytes.Equal(again, b) {
 			t.Fatalf("%x decodes and encodes to %x", b, again)
+		}
+	})
+}
+
+// A question to the leader is answered by whoever leads, from every node, and is
+// not in the log; a leader that cannot answer it is ErrNotLeader.
+func TestQuestionsToTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		c.group = func(cfg *GroupConfig) {
+			cfg.Forward = true
+			cfg.Answer = func(command []byte) func(reply func(rsm.Result, bool)) {
+				if !bytes.HasPrefix(command, []byte("?")) {
+					return nil
+				}
+				question := string(command)
+				return func(reply func(rsm.Result, bool)) {
+					go reply(rsm.Result{Data: []byte("answer to " + question)}, question != "?refused")
+				}
+			}
+		}
+		c.start(c.voters...)
+		defer c.stopAll()
+		for _, id := range c.voters {
+			if err := c.groups[id].Ready(patience(t)); err != nil {
+				t.Fatal(err)
+			}
+			result, err := c.groups[id].Propose(patience(t), []byte("?"))
+			if err != nil || string(result.Data) != "answer to ?" {
+				t.Errorf("node %d: %q, %v", id, result.Data, err)
+			}
+			if _, err := c.groups[id].Propose(patience(t), []byte("?refused")); !errors.Is(err, ErrNotLeader) {
+				t.Errorf("node %d: got %v, want ErrNotLeader", id, err)
+			}
+			if _, err := c.groups[id].Propose(patience(t), []byte("command")); err != nil {
+				t.Errorf("node %d: %v", id, err)
+			}
+		}
+		if got := c.read(1); strings.Contains(got, "?") || len(strings.Fields(got)) != 3 {
+			t.Errorf("applied %q, want three commands and no question", got)
 		}
 	})
 }

@@ -393,6 +393,7 @@ func (g *Group) propose(now int64, proposals []replica.Proposal) {
 		g.forward(batch)
 		return
 	}
+	batch = g.takeQuestions(batch)
 	g.step(now, func() {
 		if g.replica.Propose(batch, &g.out) {
 			appended(batch)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/quorate/quorate/internal/replica"
 	"github.com/quorate/quorate/raft"
@@ -77,7 +76,8 @@ func (n *Node) readLog(group raft.GroupID, request replica.LogRead) ([]byte, err
 	return data, err
 }
 
-// timestamp is the time that new entries bear.
+// timestamp is the time that new entries bear. It is read from the wall once, when
+// the node is opened, and is monotonic from then on: within a term it never jumps.
 func (n *Node) timestamp() replica.Timestamp {
-	return replica.Timestamp{Earliest: time.Now().UnixNano()}
+	return replica.Timestamp{Earliest: n.start.UnixNano() + n.now()}
 }
