@@ -16,6 +16,7 @@ var (
 	seeds    = flag.Int("seeds", 20, "sequences that the differential test runs")
 	first    = flag.Uint64("first", 0, "the first sequence's seed")
 	length   = flag.Int("operations", 5000, "operations of a sequence")
+	without  = flag.String("without", "", "kinds of operations to leave out, by comma, while one looks for a fault")
 	patience = flag.Duration("patience", Patience, "how long an event that is due may take")
 )
 
