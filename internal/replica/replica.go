@@ -345,7 +345,10 @@ func (r *Replica) effects(eff *raft.Effects, out *Output) {
 		}
 		r.outbox = append(r.outbox, held{eff.AfterSyncSeq, m})
 	}
-	out.Snapshots = append(out.Snapshots, eff.Snapshots...)
+	for _, transfer := range eff.Snapshots {
+		r.snap.pin(transfer.Peer)
+		out.Snapshots = append(out.Snapshots, transfer)
+	}
 	if eff.Install.ID.Index != 0 {
 		r.install(eff.Install, eff.Persist.Seq)
 	}

@@ -43,6 +43,10 @@ type labNode struct {
 	trace   []raft.Event
 	applies []Task
 	stall   bool // the state machine does nothing
+	// slow keeps transfers to be done later; transfers counts them.
+	slow      bool
+	waiting   []func()
+	transfers int
 }
 
 type storedSnapshot struct {
@@ -308,6 +312,16 @@ func (n *labNode) transfer(transfer raft.SendSnapshot) {
 			newest = s
 		}
 	}
+	n.transfers++
+	if n.slow {
+		n.slow = false
+		n.waiting = append(n.waiting, func() { n.deliver(transfer, newest) })
+		return
+	}
+	n.deliver(transfer, newest)
+}
+
+func (n *labNode) deliver(transfer raft.SendSnapshot, newest storedSnapshot) {
 	to := n.lab.node(transfer.Peer)
 	to.stored[newest.meta.ID] = newest
 	to.replica.SnapshotReceived(n.id, transfer.Term, transfer.Round, newest.meta, int64(len(newest.data)), &to.out)
@@ -673,6 +687,60 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 	}
 	if len(n.stored) < 3 {
 		t.Fatalf("%d snapshots were taken", len(n.stored))
+	}
+}
+
+// SN-05, SN-12: while a follower is being sent a snapshot, the log behind it is
+// kept, within a bound, however many newer snapshots are taken: one transfer is
+// enough.
+func TestLogIsKeptForARunningTransfer(t *testing.T) {
+	l := newLab(t, 3, func(c *Config) { c.SnapshotBytes, c.SnapshotFactor, c.TailBytes, c.CacheBytes = 500, 0, 1, 0 })
+	l.start()
+	l.elect(1)
+	leader := l.node(1)
+	l.cut[3] = true
+	want := ""
+	propose := func(count int) {
+		for range count {
+			command := fmt.Sprintf("command-%03d", len(strings.Fields(want)))
+			want = strings.TrimSpace(want + " " + command)
+			leader.propose(command)
+		}
+	}
+	propose(60)
+	l.cut[3] = false
+	leader.slow = true
+	for range 5 {
+		l.fireAt(leader, raft.HeartbeatTimer)
+	}
+	if len(leader.waiting) != 1 {
+		t.Fatalf("%d transfers are under way", len(leader.waiting))
+	}
+	taken := len(leader.stored)
+	propose(25)
+	if len(leader.stored) == taken {
+		t.Fatal("no snapshot was taken during the transfer")
+	}
+	leader.waiting[0]()
+	l.settle()
+	for range 10 {
+		l.fireAt(leader, raft.HeartbeatTimer)
+	}
+	l.wantEverywhere(want)
+	if leader.transfers != 1 {
+		t.Errorf("it took %d transfers", leader.transfers)
+	}
+	// The bound: a transfer that never ends does not keep the log for ever.
+	l.cut[3] = true
+	propose(60)
+	l.cut[3] = false
+	leader.slow = true
+	for range 5 {
+		l.fireAt(leader, raft.HeartbeatTimer)
+	}
+	propose(400)
+	if status := leader.replica.Status(); status.LastLog.Index-status.FirstIndex > 200 {
+		t.Errorf("the log is kept from %d to %d", status.FirstIndex, status.LastLog.Index)
 	}
 }
 

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/wal"
 )
@@ -18,10 +20,26 @@ type snapshots struct {
 	total int64 // bytes appended since begin
 	since int64 // total when the newest snapshot was taken
 
+	// pins keep the log for followers that are being sent a snapshot.
+	pins []pin
+
 	// obsolete waits for seq to be durable before older files are removed.
 	obsolete    raft.EntryID
 	obsoleteSeq raft.Seq
 }
+
+// A pin keeps the log from an index on for a follower: what follows the snapshot
+// that it is being sent. Without it the log may be compacted past the snapshot
+// again and again while a transfer runs, and the follower never catches up.
+type pin struct {
+	peer  raft.NodeID
+	from  raft.Index
+	ended bool // the transfer did, and the follower goes on from the log
+}
+
+// pinnedFactor bounds what pins keep, in multiples of the log's growth at which a
+// snapshot is due.
+const pinnedFactor = 4
 
 // A mark says that entries from first on were appended after bytes of log.
 type mark struct {
@@ -119,7 +137,8 @@ func (r *Replica) SnapshotTaken(meta raft.SnapshotMeta, size int64, out *Output)
 		return // one was installed meanwhile
 	}
 	s.newest, s.size, s.since = meta.ID, size, s.total
-	first := max(r.core.FirstIndex(), s.keepFrom(meta.ID.Index, r.cfg.TailBytes))
+	first := r.pinned(s.keepFrom(meta.ID.Index, r.cfg.TailBytes), size)
+	first = max(r.core.FirstIndex(), first)
 	s.forget(first)
 	before := len(out.Updates)
 	r.step(&raft.SnapshotTaken{Snapshot: meta, First: first}, out)
@@ -136,7 +155,7 @@ func (r *Replica) DurableUpTo(durable raft.Index, out *Output) {
 	s := &r.snap
 	s.taking = false
 	durable = min(durable, r.handover.applied)
-	first := min(s.keepFrom(durable, r.cfg.TailBytes), r.core.LastIndex())
+	first := min(r.pinned(s.keepFrom(durable, r.cfg.TailBytes), s.size), r.core.LastIndex())
 	if durable <= s.newest.Index || first <= r.core.FirstIndex() {
 		s.since = s.total - max(r.cfg.SnapshotBytes/2, 0) // look again soon
 		return
@@ -162,8 +181,60 @@ func (r *Replica) SnapshotFailed() {
 	r.snap.since = r.snap.total
 }
 
+// pinned lowers the first index to keep to what followers need that are being
+// sent a snapshot, within a bound.
+func (r *Replica) pinned(first raft.Index, size int64) raft.Index {
+	s := &r.snap
+	if r.core.State() != raft.Leader {
+		s.pins = nil
+		return first
+	}
+	bound := pinnedFactor * max(r.cfg.SnapshotBytes, int64(r.cfg.SnapshotFactor)*size)
+	peers := r.core.Status().Peers
+	kept := s.pins[:0]
+	for _, p := range s.pins {
+		i := slices.IndexFunc(peers, func(peer raft.PeerStatus) bool { return peer.ID == p.peer })
+		caughtUp := i < 0 || p.ended && peers[i].MatchIndex >= p.from
+		if caughtUp || s.bytesFrom(p.from) > bound {
+			continue
+		}
+		kept = append(kept, p)
+		first = min(first, p.from)
+	}
+	s.pins = kept
+	return first
+}
+
+// pin keeps the log behind the newest snapshot, which a peer is about to be sent.
+func (s *snapshots) pin(peer raft.NodeID) {
+	s.unpin(peer)
+	s.pins = append(s.pins, pin{peer: peer, from: s.newest.Index + 1})
+}
+
+func (s *snapshots) unpin(peer raft.NodeID) {
+	s.pins = slices.DeleteFunc(s.pins, func(p pin) bool { return p.peer == peer })
+}
+
+// bytesFrom is about how many bytes of log there are from an index on.
+func (s *snapshots) bytesFrom(index raft.Index) int64 {
+	for _, m := range s.marks {
+		if m.first >= index {
+			return s.total - m.bytes
+		}
+	}
+	return 0
+}
+
 // SnapshotSent reports how a transfer to a peer ended.
 func (r *Replica) SnapshotSent(peer raft.NodeID, ok bool, out *Output) {
+	if !ok {
+		r.snap.unpin(peer)
+	}
+	for i := range r.snap.pins {
+		if r.snap.pins[i].peer == peer {
+			r.snap.pins[i].ended = true
+		}
+	}
 	r.step(&raft.SnapshotSent{Peer: peer, OK: ok}, out)
 	r.settle(out)
 }
