@@ -16,6 +16,11 @@ import (
 func TestIdentityIsDurableBeforeTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1)
+		for _, dir := range []string{"data/wal", "data/snapshots"} { // as an earlier attempt left them
+			if err := c.disks[1].MkdirAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
 		c.disks[1].SetHook(func(op vfs.Op) vfs.Fault {
 			if op.Kind == vfs.OpSyncDir && op.Name == "data" {
 				return vfs.Fault{Err: errors.New("input/output error")}
