@@ -174,6 +174,9 @@ func (a *applier) command(cmd Command) ([]byte, error) {
 		}
 		return resp.appendData(nil), nil
 	case *LeaseRevokeRequest:
+		if c.Term != 0 && c.Term != a.state.term {
+			return nil, ErrInvalid
+		}
 		return nil, a.revoke(c.ID)
 	case *LeaseCheckpointRequest:
 		a.checkpoint(c)

@@ -81,7 +81,7 @@ func DecodeCommand(b []byte) (Command, error) {
 	case kindLeaseGrant:
 		cmd = &LeaseGrantRequest{ID: r.int(), TTL: r.int()}
 	case kindLeaseRevoke:
-		cmd = &LeaseRevokeRequest{ID: r.int()}
+		cmd = &LeaseRevokeRequest{ID: r.int(), Term: r.uint()}
 	case kindLeaseCheckpoint:
 		cmd = r.leaseCheckpoint()
 	case kindLeaseRenew:
@@ -287,7 +287,9 @@ func (g *LeaseGrantRequest) appendTo(dst []byte) []byte {
 	return appendInt(appendInt(dst, g.ID), g.TTL)
 }
 
-func (v *LeaseRevokeRequest) appendTo(dst []byte) []byte { return appendInt(dst, v.ID) }
+func (v *LeaseRevokeRequest) appendTo(dst []byte) []byte {
+	return appendUint(appendInt(dst, v.ID), v.Term)
+}
 
 func (c *LeaseCheckpointRequest) appendTo(dst []byte) []byte {
 	dst = appendUint(dst, uint64(len(c.Checkpoints)))

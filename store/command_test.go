@@ -33,7 +33,7 @@ func sampleCommands() []Command {
 		},
 		&CompactRequest{Revision: -1},
 		&LeaseGrantRequest{ID: 1, TTL: 60},
-		&LeaseRevokeRequest{ID: math.MaxInt64},
+		&LeaseRevokeRequest{ID: math.MaxInt64}, &LeaseRevokeRequest{ID: 1, Term: math.MaxUint64},
 		&LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{1, 2}, {3, 4}}},
 		&LeaseRenewRequest{},
 		&LeaseRenewRequest{IDs: []int64{1, 200, -3}},

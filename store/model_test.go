@@ -419,6 +419,9 @@ func (m *model) apply(cmd Command) (Response, error) {
 		m.leases[c.ID] = &modelLease{ttl, m.clock + ttl*1e9}
 		return &LeaseGrantResponse{Revision: m.revision, ID: c.ID, TTL: ttl}, nil
 	case *LeaseRevokeRequest:
+		if c.Term != 0 && c.Term != m.term {
+			return nil, ErrInvalid
+		}
 		if m.leases[c.ID] == nil {
 			return nil, ErrLeaseNotFound
 		}

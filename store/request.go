@@ -205,6 +205,10 @@ type LeaseGrantResponse struct {
 // LeaseRevokeRequest ends a lease and deletes its keys, at one revision.
 type LeaseRevokeRequest struct {
 	ID int64
+	// Term, if it is not 0, refuses with CodeInvalid in an entry of any other
+	// term: a leader that saw the lease end decides about its own term alone, and
+	// a later one may have promised its holder more time.
+	Term uint64
 }
 
 // LeaseRevokeResponse answers a LeaseRevokeRequest.

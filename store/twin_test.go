@@ -221,7 +221,7 @@ func (x *twin) command() Command {
 	case n < 80:
 		return &LeaseGrantRequest{ID: []int64{1, 2, 3, 4, -5, 1 << 62}[x.rng.IntN(6)], TTL: []int64{-1, 0, 5, 60, MaxLeaseTTL, MaxLeaseTTL + 1}[x.rng.IntN(6)]}
 	case n < 84:
-		return &LeaseRevokeRequest{ID: x.lease()}
+		return &LeaseRevokeRequest{ID: x.lease(), Term: []uint64{0, x.term, x.term, x.term + 7}[x.rng.IntN(4)]}
 	case n < 86:
 		return &LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{x.lease(), x.rng.Int64N(1e11) - 1e9}, {x.lease(), 5}}}
 	case n < 88:
@@ -562,7 +562,7 @@ func occurred(t *testing.T, seen map[string]int) {
 		"CompactRequest: " + ErrCompacted.Error(), "CompactRequest: " + ErrFutureRev.Error(), "CompactRequest: " + ErrCorrupt.Error(),
 		"LeaseGrantRequest: " + ErrLeaseExist.Error(), "LeaseGrantRequest: " + ErrLeaseTTLTooLarge.Error(),
 		"LeaseGrantRequest: " + ErrNoSpace.Error(), "LeaseGrantRequest: " + ErrCorrupt.Error(),
-		"LeaseRevokeRequest: " + ErrLeaseNotFound.Error(), "LeaseRevokeRequest: " + ErrCorrupt.Error(),
+		"LeaseRevokeRequest: " + ErrLeaseNotFound.Error(), "LeaseRevokeRequest: " + ErrCorrupt.Error(), "LeaseRevokeRequest: " + ErrInvalid.Error(),
 	} {
 		if seen[name] == 0 {
 			t.Errorf("never met: %s", name)
