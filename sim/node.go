@@ -31,6 +31,9 @@ type node struct {
 	paused instant // until when the process is stopped
 
 	fault diskFault
+	// other is what the disk would be had the last power loss kept nothing, if
+	// that one tore sectors.
+	other *vfs.Mem
 	// hurt: its disk failed in this boot, so that giving up is right.
 	hurt bool
 	// failed: the log failed in this boot, and all groups stopped (PS-07).
@@ -92,7 +95,18 @@ func (n *node) start() {
 	n.everUp = true
 	n.w.count(countRestart)
 	n.w.tracef("node %d: start %d", n.id, n.boot)
-	if err := n.open(); err != nil {
+	err := n.open()
+	if errors.Is(err, errTornForDamage) {
+		// Rather than go on without the replica, which one in some thousand runs
+		// would be, the same power loss takes its other course: nothing unsynced is
+		// kept.
+		n.w.tracef("node %d: %v; nothing unsynced is kept instead", n.id, err)
+		_ = n.log.Close() // of a disk that is no more
+		n.disk, n.other = n.other, nil
+		err = n.open()
+	}
+	n.other = nil
+	if err != nil {
 		if n.checkPower(err); n.hurt || errors.Is(err, vfs.ErrNoSpace) {
 			n.w.tracef("node %d: cannot start: %v", n.id, err)
 			n.exit()
@@ -101,6 +115,26 @@ func (n *node) start() {
 		}
 		n.w.fail(fmt.Errorf("node %d cannot start: %w", n.id, err))
 	}
+}
+
+// errTornForDamage: power was lost within a sector, and the log cannot tell that
+// from rot (it says so; see package wal). Until logs are repaired from peers such
+// a replica stays away for good.
+var errTornForDamage = errors.New("a sector torn within is taken for damage")
+
+// tornForDamage reports whether all that is wrong with the log is such a tail.
+func (n *node) tornForDamage() bool {
+	found := false
+	for i := range n.w.judges {
+		log, _ := n.log.Group(raft.GroupID(i + 1))
+		for _, f := range log.Faults {
+			if !f.Tail {
+				return false
+			}
+			found = true
+		}
+	}
+	return found && n.other != nil
 }
 
 func (n *node) open() error {
@@ -117,6 +151,9 @@ func (n *node) open() error {
 	if err != nil {
 		n.log = nil
 		return fmt.Errorf("log: %w", err)
+	}
+	if n.tornForDamage() {
+		return errTornForDamage
 	}
 	n.store, err = snapshot.Open(snapshot.Options{
 		FS: n.disk, Dir: "snapshots", ChunkBytes: n.w.p.chunkBytes,
@@ -224,6 +261,12 @@ func (n *node) lose() {
 		o.Data, o.Entries = vfs.KeepNone, vfs.KeepNone
 	}
 	n.w.tracef("node %d: power lost, keeps data %v, entries %v", n.id, o.Data, o.Entries)
+	n.other = nil
+	if o.Data == vfs.KeepTorn || o.Data == vfs.KeepMixed {
+		n.other = n.disk.CrashClone(vfs.CrashOptions{})
+		n.other.SetHook(nil)
+		n.other.SetCapacity(0)
+	}
 	n.disk = n.disk.Crash(o)
 	n.disk.SetHook(nil)
 	n.fault = diskFault{}
