@@ -34,19 +34,26 @@ every event, and why it happened:
   quorate sim --seeds 1000 --from 5001     the next ones
   quorate sim --seed 148 --trace | less    one of them, in full
 
-The exit code is 0 if all is well, 1 if a seed failed, 2 for wrong usage.
+The exit code is 0 if all is well, 1 if a seed failed (or if 3000 seeds or more
+leave out a fault or a state that they are to bring about), 2 for wrong usage.
 
 Flags:
 `
 
+// seedsForCoverage is how many seeds have to bring about everything that is
+// counted at least once.
+const seedsForCoverage = 3000
+
 // simSummary is what --json prints.
 type simSummary struct {
-	From     uint64         `json:"from"`
-	Seeds    int            `json:"seeds"`
-	Failed   []simFailure   `json:"failed"`
-	Events   int            `json:"events"`
-	Virtual  float64        `json:"virtual_seconds"`
-	Seconds  float64        `json:"seconds"`
+	From    uint64       `json:"from"`
+	Seeds   int          `json:"seeds"`
+	Failed  []simFailure `json:"failed"`
+	Events  int          `json:"events"`
+	Virtual float64      `json:"virtual_seconds"`
+	Seconds float64      `json:"seconds"`
+	// Hash is made of the hashes of all runs: equal for equal runs.
+	Hash     string         `json:"hash"`
 	Coverage map[string]int `json:"coverage"`
 }
 
@@ -158,6 +165,7 @@ type tally struct {
 	mu       sync.Mutex
 	summary  simSummary
 	coverage sim.Coverage
+	hash     uint64
 }
 
 func newTally(from uint64) *tally {
@@ -171,6 +179,7 @@ func (t *tally) add(r *sim.Result) {
 	t.summary.Events += r.Events
 	t.summary.Virtual += r.Virtual.Seconds()
 	t.coverage.Add(&r.Coverage)
+	t.hash ^= r.Hash * (2*r.Seed + 1) // in whatever order they end
 	if r.Err != nil {
 		t.summary.Failed = append(t.summary.Failed, simFailure{r.Seed, r.Err.Error(), r.Replay()})
 	}
@@ -185,6 +194,14 @@ func (t *tally) progress() (done, failed int) {
 func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer) int {
 	s := &t.summary
 	s.Seconds = took.Seconds()
+	s.Hash = fmt.Sprintf("%016x", t.hash)
+	var missed []string
+	for i, name := range sim.Covered() {
+		s.Coverage[name] = t.coverage[i]
+		if t.coverage[i] == 0 {
+			missed = append(missed, name)
+		}
+	}
 	slices.SortFunc(s.Failed, func(a, b simFailure) int {
 		if a.Seed < b.Seed {
 			return -1
@@ -193,21 +210,26 @@ func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer
 	})
 	var err error
 	if asJSON {
-		for i, name := range sim.Covered() {
-			s.Coverage[name] = t.coverage[i]
-		}
 		encoder := json.NewEncoder(stdout)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(s)
 	} else {
 		err = t.coverage.WriteTable(stdout)
-		fmt.Fprintf(stdout, "\n%d seeds from %d: %d events, %.0f s of virtual time in %.1f s (%.1f seeds per second)\n",
-			s.Seeds, s.From, s.Events, s.Virtual, s.Seconds, float64(s.Seeds)/s.Seconds)
+		fmt.Fprintf(stdout, "\n%d seeds from %d: %d events, %.0f s of virtual time in %.1f s (%.1f seeds per second), hash %s\n",
+			s.Seeds, s.From, s.Events, s.Virtual, s.Seconds, float64(s.Seeds)/s.Seconds, s.Hash)
 		for _, f := range s.Failed {
 			fmt.Fprintf(stdout, "FAILED seed %d: %s\n  replay: %s\n", f.Seed, f.Error, f.Replay)
 		}
 		if len(s.Failed) == 0 {
 			fmt.Fprintln(stdout, "no property was broken")
+		}
+	}
+	if enough := s.Seeds >= seedsForCoverage; enough {
+		for _, name := range missed {
+			fmt.Fprintln(stderr, "never occurred in so many seeds:", name)
+		}
+		if len(missed) > 0 && err == nil {
+			err = errors.New("the seeds no longer bring about all that they are for")
 		}
 	}
 	switch {
