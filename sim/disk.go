@@ -33,7 +33,7 @@ func (f *diskFault) syncDelay(n *node) time.Duration {
 // until the machine has lost power or times were called.
 func (n *node) failCalls(times, oneOf int, kinds ...vfs.OpKind) {
 	disk := n.disk
-	n.ails = true
+	n.failing = true
 	disk.SetHook(func(op vfs.Op) vfs.Fault {
 		for _, k := range kinds {
 			if op.Kind != k || n.w.diskRand.IntN(oneOf) > 0 {
@@ -42,7 +42,7 @@ func (n *node) failCalls(times, oneOf int, kinds ...vfs.OpKind) {
 			n.hurt = true
 			if times--; times == 0 {
 				disk.SetHook(nil)
-				n.ails = false
+				n.failing = false
 			}
 			n.w.tracef("node %d: disk fails to %v %s at %d", n.id, op.Kind, op.Name, op.Offset)
 			return vfs.Fault{Err: errDisk, Partial: n.w.diskRand.IntN(op.Len + 1)}

@@ -109,7 +109,7 @@ func (w *world) heal(then func()) {
 		n.disk.SetHook(nil)
 		n.disk.SetCapacity(0)
 		n.disk.StopAt(0)
-		n.fault, n.ails = diskFault{}, false
+		n.fault, n.failing, n.full = diskFault{}, false, false
 		if n.paused > w.now {
 			settled = max(settled, n.paused)
 		}
@@ -375,13 +375,13 @@ func (n *node) loseSoon(calls uint64) {
 // fillFor leaves little space on the disk for a while.
 func (n *node) fillFor(d time.Duration) {
 	n.w.tracef("fault: node %d: disk full for %v", n.id, d)
-	n.hurt, n.ails = true, true
+	n.hurt, n.full = true, true
 	disk := n.disk
 	disk.SetCapacity(disk.Used() + int64(n.w.faultRand.IntN(8<<10)) + 1)
 	n.w.at(d, faultEvent, func() {
 		if n.disk == disk {
 			disk.SetCapacity(0)
-			n.ails = false
+			n.full = false
 		}
 	})
 }

@@ -38,8 +38,8 @@ type node struct {
 	hurt bool
 	// failed: the log failed in this boot, and all groups stopped (PS-07).
 	failed bool
-	// ails: something is wrong with the disk that outlasts a restart.
-	ails bool
+	// failing and full: what is wrong with the disk outlasts a restart.
+	failing, full bool
 	// doubt: since the process last ran, the machine lost power or the log
 	// failed, so that the last write may be there or not.
 	doubt      bool
@@ -90,7 +90,7 @@ func (n *node) checkPower(err error) error {
 // start starts the process.
 func (n *node) start() {
 	n.boot++
-	n.up, n.failed, n.hurt, n.restarting = true, false, n.ails, false
+	n.up, n.failed, n.hurt, n.restarting = true, false, n.failing || n.full, false
 	n.paused = 0
 	n.everUp = true
 	n.w.count(countRestart)
@@ -270,7 +270,7 @@ func (n *node) lose() {
 	n.disk = n.disk.Crash(o)
 	n.disk.SetHook(nil)
 	n.fault = diskFault{}
-	n.ails, n.doubt = false, true
+	n.failing, n.full, n.doubt = false, false, true
 	n.disk.SetCapacity(0)
 	n.restartIn(between(r, 0, 6*n.w.p.election))
 }
