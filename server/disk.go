@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/server/keyspace"
 	"github.com/quorate/quorate/store"
 	"github.com/quorate/quorate/store/engine"
 	"github.com/quorate/quorate/store/watch"
@@ -28,9 +29,10 @@ func (s *Server) fs() vfs.FS {
 func (s *Server) openStore() (rsm.StateMachine, error) {
 	dir := filepath.Join(s.config.DataDir, "store")
 	hub := watch.NewHub(watch.Options{})
+	observer := storeObserver{hub, s.keeper}
 	if s.config.InMemory {
 		var err error
-		if s.store, err = store.Open(engine.NewMemory(store.Split), hub); err != nil {
+		if s.store, err = store.Open(engine.NewMemory(store.Split), observer); err != nil {
 			return nil, err
 		}
 		s.watch(hub)
@@ -39,13 +41,19 @@ func (s *Server) openStore() (rsm.StateMachine, error) {
 	}
 	db, err := engine.OpenPebble(dir, engine.PebbleOptions{Split: store.Split, Logger: s.config.Logger.With(slog.String("part", "store"))})
 	if err == nil {
-		s.store, err = store.Open(db, hub)
+		s.store, err = store.Open(db, observer)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the store in %s cannot be opened: %w", dir, err)
 	}
 	s.watch(hub)
 	return s.store, nil
+}
+
+// storeObserver hears for watchers and for leases.
+type storeObserver struct {
+	*watch.Hub
+	*keyspace.Keeper
 }
 
 func (s *Server) watch(hub *watch.Hub) {

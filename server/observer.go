@@ -7,10 +7,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/server/keyspace"
 )
 
 // observer measures what a node does, under etcd's names.
 type observer struct {
+	keeper        *keyspace.Keeper
 	fsync, apply  prometheus.Histogram
 	leaderChanges prometheus.Counter
 	walBytes      prometheus.Counter
@@ -19,10 +21,11 @@ type observer struct {
 	leader atomic.Uint64
 }
 
-func newObserver(registry prometheus.Registerer) *observer {
+func newObserver(registry prometheus.Registerer, keeper *keyspace.Keeper) *observer {
 	// Two to the power of 13 milliseconds at most, as in etcd.
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
 	o := &observer{
+		keeper: keeper,
 		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "etcd_disk_wal_fsync_duration_seconds", Help: "How long it took to make a batch of the log durable.", Buckets: buckets,
 		}),
@@ -46,6 +49,7 @@ func newObserver(registry prometheus.Registerer) *observer {
 
 // LeaderChanged counts leaders.
 func (o *observer) LeaderChanged(_ raft.GroupID, leader raft.NodeID, _ raft.Term) {
+	o.keeper.LeaderChanged()
 	if leader != raft.None && o.leader.Swap(uint64(leader)) != uint64(leader) {
 		o.leaderChanges.Inc()
 	}

@@ -31,13 +31,14 @@ type Server struct {
 	self     Member
 	registry *prometheus.Registry
 
-	node  *node.Node
-	group *node.Group
-	store *store.Store
-	hub   *watch.Hub
-	keys  *keyspace.Keyspace
-	etcd  *etcd.Server
-	ports []*servedPort
+	node   *node.Node
+	group  *node.Group
+	store  *store.Store
+	hub    *watch.Hub
+	keeper *keyspace.Keeper
+	keys   *keyspace.Keyspace
+	etcd   *etcd.Server
+	ports  []*servedPort
 
 	// life ends with Stop; wg counts the server's own goroutines.
 	life   context.Context
@@ -56,7 +57,7 @@ func Start(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, registry: prometheus.NewRegistry(),
+		config: config, registry: prometheus.NewRegistry(), keeper: keyspace.NewKeeper(),
 		ready: make(chan struct{}), failed: make(chan error, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -87,7 +88,7 @@ func (s *Server) start() error {
 		peers[uint64(m.ID())] = m.PeerURLs
 	}
 	s.keys = keyspace.New(keyspace.Config{
-		Group: s.group, Store: s.store, Hub: s.hub, Self: s.self.ID(), Authorizer: s.config.Authorizer,
+		Group: s.group, Store: s.store, Hub: s.hub, Keeper: s.keeper, Self: s.self.ID(), Authorizer: s.config.Authorizer,
 		MaxRequestBytes: s.config.MaxRequestBytes, ElectionTimeout: s.config.ElectionTimeout, Logger: s.config.Logger,
 	})
 	s.etcd = etcd.New(etcd.Config{
@@ -105,6 +106,7 @@ func (s *Server) start() error {
 	}
 	s.wg.Go(s.becomeReady)
 	s.wg.Go(s.reclaim)
+	s.wg.Go(func() { s.keys.KeepLeases(s.life) })
 	return nil
 }
 
@@ -157,7 +159,7 @@ func (s *Server) openNode() error {
 		ID: s.self.ID(), Cluster: s.config.Cluster, Dir: filepath.ToSlash(s.config.DataDir),
 		Transport: transport, Peers: peers,
 		ElectionTimeout: s.config.ElectionTimeout, HeartbeatInterval: s.config.HeartbeatInterval,
-		FS: s.fs(), Logger: s.config.Logger, Observer: newObserver(s.registry),
+		FS: s.fs(), Logger: s.config.Logger, Observer: newObserver(s.registry, s.keeper),
 	})
 	if err != nil {
 		return s.explainOpen(errors.Join(err, transport.Close()))
@@ -174,7 +176,7 @@ func (s *Server) openNode() error {
 	if err != nil {
 		return err
 	}
-	s.group, err = s.node.StartGroup(node.GroupConfig{ID: group, Voters: voters, StateMachine: machine, Forward: true})
+	s.group, err = s.node.StartGroup(node.GroupConfig{ID: group, Voters: voters, StateMachine: machine, Forward: true, Answer: s.keeper.Answer})
 	if err != nil {
 		return errors.Join(err, s.store.Close())
 	}

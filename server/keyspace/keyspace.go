@@ -42,6 +42,9 @@ type Config struct {
 	Store *store.Store
 	// Hub tells watchers of the store's changes.
 	Hub *watch.Hub
+	// Keeper ends leases. It must be the store's lease observer, and answer the
+	// group's questions.
+	Keeper *Keeper
 	// Self is this member.
 	Self raft.NodeID
 	// Authorizer is asked before anything else is done.
@@ -64,6 +67,7 @@ type Keyspace struct {
 	store    *store.Store
 
 	proposalsPending, proposalsFailed atomic.Int64
+	leasesExpired, leasesRenewed      atomic.Int64
 
 	buffers sync.Pool // of *[]byte
 }

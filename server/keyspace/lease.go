@@ -47,14 +47,18 @@ func (k *Keyspace) Leases(ctx context.Context) ([]Lease, error) {
 	return out, nil
 }
 
-// TimeToLive gives a lease of the local store, once that holds all that was
-// acknowledged before, with its keys if they are wanted.
+// TimeToLive asks the leader how long a lease has left, and gives its keys if they
+// are wanted.
 func (k *Keyspace) TimeToLive(ctx context.Context, id int64, keys bool) (Lease, error) {
 	wants := []Access{{Kind: LeaseRead, Lease: id}}
 	if keys {
 		wants = append(wants, Access{Kind: LeaseKeys, Lease: id})
 	}
 	if err := k.authorize(ctx, wants); err != nil {
+		return Lease{}, err
+	}
+	left, err := k.ask(ctx, askRemaining, id)
+	if err != nil {
 		return Lease{}, err
 	}
 	if err := k.confirm(ctx); err != nil {
@@ -64,9 +68,8 @@ func (k *Keyspace) TimeToLive(ctx context.Context, id int64, keys bool) (Lease, 
 	if !ok {
 		return Lease{}, store.ErrLeaseNotFound
 	}
-	l := Lease{ID: id, TTL: info.TTL, Remaining: time.Duration(info.Remaining)}
+	l := Lease{ID: id, TTL: info.TTL, Remaining: time.Duration(left)}
 	if keys {
-		var err error
 		if l.Keys, err = k.store.LeaseKeys(id); err != nil {
 			return Lease{}, err
 		}
@@ -74,21 +77,15 @@ func (k *Keyspace) TimeToLive(ctx context.Context, id int64, keys bool) (Lease, 
 	return l, nil
 }
 
-// KeepAlive gives a lease its whole time again, and says how many seconds that
-// is.
+// KeepAlive has the leader give a lease its whole time again, and says how many
+// seconds that is. It answers when the renewal is in the log.
 func (k *Keyspace) KeepAlive(ctx context.Context, id int64) (int64, error) {
 	if err := k.authorize(ctx, []Access{{Kind: LeaseRenew, Lease: id}}); err != nil {
 		return 0, err
 	}
-	if _, err := k.propose(ctx, &store.LeaseRenewRequest{IDs: []int64{id}}); err != nil {
-		return 0, err
+	ttl, err := k.ask(ctx, askKeepAlive, id)
+	if err == nil {
+		k.leasesRenewed.Add(1)
 	}
-	if err := k.confirm(ctx); err != nil {
-		return 0, err
-	}
-	info, ok := k.store.Lease(id)
-	if !ok {
-		return 0, store.ErrLeaseNotFound
-	}
-	return info.TTL, nil
+	return ttl, err
 }

@@ -1,0 +1,347 @@
+package keyspace
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/quorate/quorate/node"
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/store"
+	"github.com/quorate/quorate/store/lease"
+)
+
+const (
+	// renewalPeriod is P: how long the log may go without the time that passed for
+	// leases, and what a new leader adds to each deadline.
+	renewalPeriod = 250 * time.Millisecond
+	// renewalGap is the least time between two commands of renewals: those that
+	// come in between share the next one.
+	renewalGap = 20 * time.Millisecond
+	// revokeRetry is when the revocation of a lease that is still there is proposed
+	// again.
+	revokeRetry = time.Second
+	// revokesMax bounds how many are under way at a time.
+	revokesMax = 64
+)
+
+// A Keeper ends leases while this member leads, and keeps those alive whose
+// holders ask. It is the store's lease observer, and answers what other members
+// ask the leader. All methods are safe for concurrent use.
+type Keeper struct {
+	tracker *lease.Tracker
+	// changed is signalled when leadership may have changed, noted when there is a
+	// renewal to log.
+	changed, noted chan struct{}
+
+	mu sync.Mutex
+	// waiting are keep-alives that the next command of renewals confirms; dying
+	// those of leases that are over, until it is clear what became of them.
+	waiting []renewal
+	dying   map[int64][]renewal
+}
+
+// renewal is a keep-alive that waits for its answer.
+type renewal struct {
+	id, ttl int64
+	answer  func(result rsm.Result, ok bool)
+}
+
+// NewKeeper makes a keeper that does not lead.
+func NewKeeper() *Keeper {
+	return &Keeper{
+		tracker: lease.New(renewalPeriod, revokeRetry),
+		changed: make(chan struct{}, 1), noted: make(chan struct{}, 1), dying: map[int64][]renewal{},
+	}
+}
+
+// LeaseGranted is called when a grant is applied.
+func (p *Keeper) LeaseGranted(id, ttl int64) { p.tracker.Granted(time.Now(), id, ttl); signal(p.noted) }
+
+// LeaseRevoked is called when a revocation is applied.
+func (p *Keeper) LeaseRevoked(id int64) {
+	p.tracker.Revoked(id)
+	p.mu.Lock()
+	gone := p.dying[id]
+	delete(p.dying, id)
+	p.mu.Unlock()
+	for _, r := range gone {
+		r.answer(leaseAnswer(answerNotFound, 0), true)
+	}
+}
+
+// LeaderChanged is called when leadership may have changed.
+func (p *Keeper) LeaderChanged() { signal(p.changed) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// A question to the leader, and its answer:
+//
+//	+-----+------+-----------+       +--------+------------------+
+//	|  0  | kind | lease id  |       | status | nanoseconds left |
+//	| u8  |  u8  |    u64    |       |   u8   |  or TTL, u64     |
+//	+-----+------+-----------+       +--------+------------------+
+//
+// No command of the store begins with 0: one that found its way into the log
+// would be refused there.
+const (
+	questionLen  = 10
+	askKeepAlive = 1
+	askRemaining = 2
+
+	answerLen      = 9
+	answerDone     = 0
+	answerNotFound = 1
+)
+
+func question(kind byte, id int64) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{0, kind}, uint64(id))
+}
+
+func leaseAnswer(status byte, value int64) rsm.Result {
+	return rsm.Result{Data: binary.LittleEndian.AppendUint64([]byte{status}, uint64(value))}
+}
+
+// Answer takes questions out of what is proposed; see node.GroupConfig.
+func (p *Keeper) Answer(command []byte) func(reply func(result rsm.Result, ok bool)) {
+	if len(command) != questionLen || command[0] != 0 {
+		return nil
+	}
+	kind, id := command[1], int64(binary.LittleEndian.Uint64(command[2:]))
+	switch kind {
+	case askKeepAlive:
+		return func(reply func(rsm.Result, bool)) { p.keepAlive(id, reply) }
+	case askRemaining:
+		return func(reply func(rsm.Result, bool)) {
+			left, _, err := p.tracker.Remaining(time.Now(), id)
+			switch {
+			case errors.Is(err, lease.ErrNotFound):
+				reply(leaseAnswer(answerNotFound, 0), true)
+			case err != nil:
+				reply(rsm.Result{}, false)
+			default:
+				reply(leaseAnswer(answerDone, int64(left)), true)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Keeper) keepAlive(id int64, reply func(rsm.Result, bool)) {
+	p.mu.Lock()
+	ttl, err := p.tracker.KeepAlive(time.Now(), id)
+	r := renewal{id: id, ttl: ttl, answer: reply}
+	switch {
+	case err == nil:
+		p.waiting = append(p.waiting, r)
+	case errors.Is(err, lease.ErrExpired):
+		p.dying[id] = append(p.dying[id], r)
+	}
+	p.mu.Unlock()
+	switch {
+	case err == nil:
+		signal(p.noted)
+	case errors.Is(err, lease.ErrNotFound):
+		reply(leaseAnswer(answerNotFound, 0), true)
+	case !errors.Is(err, lease.ErrExpired):
+		reply(rsm.Result{}, false)
+	}
+}
+
+// demote ends leading: whoever waits is to ask the next leader.
+func (p *Keeper) demote() {
+	p.tracker.Demote()
+	p.mu.Lock()
+	waiting := p.waiting
+	for _, dying := range p.dying {
+		waiting = append(waiting, dying...)
+	}
+	p.waiting = nil
+	clear(p.dying)
+	p.mu.Unlock()
+	for _, r := range waiting {
+		r.answer(rsm.Result{}, false)
+	}
+}
+
+// KeepLeases ends leases that are over, while this member leads, until ctx ends.
+func (k *Keyspace) KeepLeases(ctx context.Context) {
+	p := k.config.Keeper
+	for {
+		if leader, term := k.group.Leader(); leader == k.config.Self {
+			k.reign(ctx, p, term)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.changed:
+		}
+	}
+}
+
+// leads reports whether this member leads in a term.
+func (k *Keyspace) leads(term raft.Term) bool {
+	leader, now := k.group.Leader()
+	return leader == k.config.Self && now == term
+}
+
+// reign keeps leases for as long as this member leads in term.
+func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// All that earlier leaders had applied is in the store before the leases are
+	// looked at. Those granted meanwhile are heard of or found by the second look.
+	for {
+		if err := k.confirm(ctx); err == nil {
+			break
+		}
+		if ctx.Err() != nil || !k.leads(term) {
+			return
+		}
+	}
+	now := time.Now()
+	p.tracker.Promote(now, k.store.Leases())
+	defer p.demote()
+	for _, l := range k.store.Leases() {
+		p.tracker.Granted(now, l.ID, l.TTL)
+	}
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer cancel()
+	slots := make(chan struct{}, revokesMax)
+	renewed := make(chan struct{}, 1) // holds a token while a renewal is under way
+	last := now
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for k.leads(term) {
+		for _, id := range p.tracker.Expired(time.Now(), cap(slots)-len(slots)) {
+			slots <- struct{}{}
+			busy.Go(func() {
+				defer signal(p.noted)
+				defer func() { <-slots }()
+				k.end(ctx, p, id, term)
+			})
+		}
+		if next := k.nextRenewal(p, last); !time.Now().Before(next) {
+			select {
+			case renewed <- struct{}{}:
+				last = time.Now()
+				busy.Go(func() {
+					defer signal(p.noted)
+					defer func() { <-renewed }()
+					k.renew(ctx, p)
+				})
+			default:
+			}
+		}
+		timer.Reset(k.untilWork(p, last, len(slots) < cap(slots), len(renewed) == 0))
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.changed:
+		case <-p.noted:
+		case <-timer.C:
+		}
+	}
+}
+
+// nextRenewal is when the next command of renewals is due.
+func (k *Keyspace) nextRenewal(p *Keeper, last time.Time) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) > 0 {
+		return last.Add(renewalGap)
+	}
+	return last.Add(renewalPeriod)
+}
+
+// idleWait is how long to wait when there is no lease.
+const idleWait = time.Hour
+
+// untilWork is how long there is nothing to do. What cannot be begun yet is begun
+// when something ends, which signals it.
+func (k *Keyspace) untilWork(p *Keeper, last time.Time, mayRevoke, mayRenew bool) time.Duration {
+	expiry, any := p.tracker.Next()
+	if !any {
+		return idleWait
+	}
+	now, wait := time.Now(), idleWait
+	if mayRevoke {
+		wait = min(wait, expiry.Sub(now))
+	}
+	if mayRenew {
+		wait = min(wait, k.nextRenewal(p, last).Sub(now))
+	}
+	return max(wait, 0)
+}
+
+// end proposes the end of a lease that is over.
+func (k *Keyspace) end(ctx context.Context, p *Keeper, id int64, term raft.Term) {
+	_, err := k.propose(ctx, &store.LeaseRevokeRequest{ID: id, Term: uint64(term)})
+	switch {
+	case errors.Is(err, store.ErrLeaseNotFound):
+		p.LeaseRevoked(id)
+	case err == nil:
+		k.leasesExpired.Add(1)
+	case errors.Is(err, store.ErrInvalid):
+		// Another term has begun, whose leader decides.
+	case ctx.Err() == nil:
+		k.config.Logger.Warn("a lease that is over could not be revoked yet", slog.Int64("lease", id), slog.Any("error", err))
+	}
+}
+
+// renew logs what was kept alive, and answers whoever waits for it.
+func (k *Keyspace) renew(ctx context.Context, p *Keeper) {
+	p.mu.Lock()
+	waiting := p.waiting
+	p.waiting = nil
+	command := p.tracker.Renewals()
+	p.mu.Unlock()
+	var err error
+	if command != nil {
+		_, err = k.propose(ctx, command)
+	}
+	for _, r := range waiting {
+		switch _, alive := k.store.Lease(r.id); {
+		case err != nil:
+			r.answer(rsm.Result{}, false)
+		case !alive:
+			r.answer(leaseAnswer(answerNotFound, 0), true)
+		default:
+			r.answer(leaseAnswer(answerDone, r.ttl), true)
+		}
+	}
+}
+
+// ask has the leader answer a question about a lease. It is tried again until
+// there is an answer, since asking twice does no harm.
+func (k *Keyspace) ask(ctx context.Context, kind byte, id int64) (int64, error) {
+	bounded, cancel := k.within(ctx)
+	defer cancel()
+	for {
+		result, err := k.proposeToLeader(bounded, question(kind, id))
+		switch {
+		case errors.Is(err, node.ErrUnknownOutcome) && bounded.Err() == nil:
+			if k.awaitLeader(bounded, err) {
+				continue
+			}
+			return 0, timedOut(bounded, err)
+		case err != nil:
+			return 0, timedOut(bounded, err)
+		case len(result.Data) != answerLen:
+			return 0, store.ErrBadResult
+		case result.Data[0] == answerNotFound:
+			return 0, store.ErrLeaseNotFound
+		}
+		return int64(binary.LittleEndian.Uint64(result.Data[1:])), nil
+	}
+}
