@@ -186,6 +186,48 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// TestIDsOfCompacted: the id of a watcher that a compaction ended stays taken
+// until it is canceled, which is answered as any cancelation.
+func TestIDsOfCompacted(t *testing.T) {
+	r := newRig(t, Options{})
+	r.hub.Attach(r.s, 1, -1)
+	defer r.close()
+	r.put("k", "1")
+	r.put("k", "2")
+	r.index++
+	e := rsm.Entry{Index: r.index, Term: 1, Command: store.AppendCommand(nil, &store.CompactRequest{Revision: 3})}
+	if err := r.s.Apply([]rsm.Entry{e}); err != nil {
+		t.Fatal(err)
+	}
+	s := r.stream()
+	next := func(want Kind) {
+		t.Helper()
+		if resp, ok, err := s.TryNext(t.Context()); !ok || err != nil || resp.Kind != want {
+			t.Fatalf("got %+v, %v, %v, want kind %v", resp, ok, err, want)
+		}
+	}
+	if _, err := s.Watch(Watch{ID: 5, Key: []byte("k"), Start: 2}); err != nil {
+		t.Fatal(err)
+	}
+	next(Created)
+	next(Compacted)
+	if _, err := s.Watch(Watch{ID: 5, Key: []byte("k")}); !errors.Is(err, ErrDuplicateID) {
+		t.Errorf("got %v for its id, want ErrDuplicateID", err)
+	}
+	next(Rejected)
+	if !s.Cancel(5) {
+		t.Error("canceling it does nothing")
+	}
+	next(Canceled)
+	if s.Cancel(5) {
+		t.Error("it is canceled twice")
+	}
+	if _, err := s.Watch(Watch{ID: 5, Key: []byte("k")}); err != nil {
+		t.Errorf("got %v for its id when it was canceled", err)
+	}
+	next(Created)
+}
+
 // TestRestored: a snapshot that takes the state ahead costs no watcher an event
 // that is still there.
 func TestRestored(t *testing.T) {

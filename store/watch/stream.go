@@ -127,8 +127,11 @@ type Stream struct {
 
 	// Guarded by the hub's lock.
 	watchers map[int64]*watcher
-	nextID   int64
-	behind   []*watcher // those that are not synced
+	// ended are the ids of watchers that a compaction ended: taken, as in etcd,
+	// until the client cancels them too.
+	ended  map[int64]struct{}
+	nextID int64
+	behind []*watcher // those that are not synced
 	// progress says that a Progress is owed as soon as nobody is behind.
 	progress bool
 
@@ -147,7 +150,7 @@ func (h *Hub) NewStream() (*Stream, error) {
 	if h.closed {
 		return nil, ErrClosed
 	}
-	s := &Stream{hub: h, watchers: map[int64]*watcher{}, open: map[*watcher]*Response{}, signal: make(chan struct{}, 1)}
+	s := &Stream{hub: h, watchers: map[int64]*watcher{}, ended: map[int64]struct{}{}, open: map[*watcher]*Response{}, signal: make(chan struct{}, 1)}
 	h.streams[s] = struct{}{}
 	return s, nil
 }
@@ -175,12 +178,12 @@ func (s *Stream) Watch(req Watch) (id int64, err error) {
 	case w.end != nil && bytes.Compare(w.key, w.end) >= 0:
 		err = ErrEmptyRange
 	case req.ID == AutoID:
-		for s.watchers[s.nextID] != nil {
+		for s.taken(s.nextID) {
 			s.nextID++
 		}
 		w.id = s.nextID
 		s.nextID++
-	case s.watchers[req.ID] != nil:
+	case s.taken(req.ID):
 		err = ErrDuplicateID
 	}
 	if err != nil {
@@ -216,17 +219,24 @@ func (s *Stream) Reject(err error) {
 	s.push(&Response{Kind: Rejected, ID: NoID, Revision: committed, Err: err})
 }
 
+func (s *Stream) taken(id int64) bool {
+	_, ended := s.ended[id]
+	return ended || s.watchers[id] != nil
+}
+
 // Cancel ends a watcher; what it was not told yet is dropped. It reports whether
-// there was one.
+// there was one, or one that a compaction had ended.
 func (s *Stream) Cancel(id int64) bool {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := s.watchers[id]
-	if w == nil {
+	if !s.taken(id) {
 		return false
 	}
-	s.drop(w)
+	if w := s.watchers[id]; w != nil {
+		s.drop(w)
+	}
+	delete(s.ended, id)
 	h.queueMu.Lock()
 	committed := h.committed
 	h.queueMu.Unlock()
@@ -325,6 +335,7 @@ func (s *Stream) Close() {
 		}
 	}
 	clear(s.watchers)
+	clear(s.ended)
 	s.behind = nil
 	delete(h.streams, s)
 	h.mu.Unlock()
@@ -546,6 +557,7 @@ func (s *Stream) compacted(revision int64) {
 	for _, w := range slices.Clone(s.behind) {
 		if w.next < revision {
 			s.forget(w)
+			s.ended[w.id] = struct{}{}
 			s.push(&Response{Kind: Compacted, ID: w.id, CompactRevision: revision})
 		}
 	}

@@ -29,6 +29,9 @@ type twin struct {
 type testStream struct {
 	s        *Stream
 	watchers map[int64]*testWatcher
+	// ended were canceled after a compaction had ended them: that is still to be
+	// answered.
+	ended map[int64]bool
 }
 
 type testWatcher struct {
@@ -36,9 +39,7 @@ type testWatcher struct {
 	created bool
 	// canceled: the cancelation was asked for and not taken yet.
 	canceled bool
-	// gone: it was found to be gone without having been canceled.
-	gone bool
-	next int64 // the revision from which on it has seen nothing
+	next     int64 // the revision from which on it has seen nothing
 }
 
 func newTwin(t *testing.T, seed uint64, opt Options) *twin {
@@ -106,7 +107,7 @@ func (x *twin) watch() {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		s = &testStream{stream, map[int64]*testWatcher{}}
+		s = &testStream{stream, map[int64]*testWatcher{}, map[int64]bool{}}
 		x.streams = append(x.streams, s)
 	} else {
 		s = x.streams[x.rng.IntN(len(x.streams))]
@@ -192,7 +193,11 @@ func (x *twin) take(s *testStream) bool {
 		w.created = true
 	case Rejected:
 	case Canceled:
-		if !w.canceled {
+		if s.ended[r.ID] {
+			delete(s.ended, r.ID)
+			break
+		}
+		if w == nil || !w.canceled {
 			x.t.Fatalf("watcher %d was canceled by nobody", r.ID)
 		}
 		delete(s.watchers, r.ID)
@@ -201,6 +206,10 @@ func (x *twin) take(s *testStream) bool {
 			x.t.Fatalf("watcher %d ended by a compaction to %d, but had only to see from %d on", r.ID, r.CompactRevision, w.next)
 		}
 		delete(s.watchers, r.ID)
+		// Canceled before it was heard of: the answer to that is still to come.
+		if w.canceled {
+			s.ended[r.ID] = true
+		}
 	case Events:
 		x.judge(r, w)
 	case Progress:
@@ -254,14 +263,10 @@ func (x *twin) run(steps int) {
 		case n < 13 && len(x.streams) > 0:
 			s := x.streams[x.rng.IntN(len(x.streams))]
 			for id, w := range s.watchers {
-				switch done := s.s.Cancel(id); {
-				case done && w.canceled:
-					x.t.Fatalf("watcher %d was canceled twice", id)
-				case !done && !w.canceled:
-					w.gone = true // by a compaction that it will hear of
-				default:
-					w.canceled = true
+				if done := s.s.Cancel(id); done == w.canceled {
+					x.t.Fatalf("watcher %d: canceling it gives %v, canceled before: %v", id, done, w.canceled)
 				}
+				w.canceled = true
 				break
 			}
 		case n < 14 && len(x.streams) > 0:
@@ -296,7 +301,7 @@ func (x *twin) run(steps int) {
 		for x.take(s) {
 		}
 		for id, w := range s.watchers {
-			if missing := x.due(w, x.s.Revision()); w.canceled || w.gone || len(missing) > 0 {
+			if missing := x.due(w, x.s.Revision()); w.canceled || len(missing) > 0 {
 				x.t.Fatalf("watcher %d, %+v, never saw %+v", id, w.req, missing)
 			}
 		}
