@@ -195,6 +195,20 @@ func (g *group) hole() (raft.Index, bool) {
 	return next, next <= g.head.last
 }
 
+// holds reports whether extents have all of [first, last].
+func (g *group) holds(first, last raft.Index) bool {
+	if first == 0 {
+		return false
+	}
+	for k := g.find(first); k < len(g.extents) && g.extents[k].first <= first; k++ {
+		if g.extents[k].last >= last {
+			return true
+		}
+		first = g.extents[k].last + 1
+	}
+	return false
+}
+
 // runs gives the terms of the log.
 func (g *group) runs() []raft.TermRun {
 	var runs []raft.TermRun

@@ -22,7 +22,8 @@ import (
 //	bad  | any, torn      | cut, with all that follows, if nothing proves that it
 //	     |                | had been durable (below)
 //	bad  | ok             | kept. State comes from the identity; each entry whose
-//	     |                | bytes are bad is a FaultyEntry
+//	     |                | bytes are bad is a FaultyEntry, unless it is a copy and
+//	     |                | what it was copied from is still there
 //	bad  | bad or absent  | Unknown: a fault of each group whose state a later
 //	     |                | batch does not tell
 //	ok   | ok, different  | Misdirected: a fault of the groups in it
@@ -327,10 +328,13 @@ func (r *recovered) replay() error {
 				g = newGroup(rec.group)
 				r.groups[rec.group] = g
 			}
+			r.lastOf[rec.group] = f.last
+			if rec.kind == kindCopy && f.damages(rec) && g.holds(rec.first, rec.last) {
+				continue // what was copied is still there
+			}
 			if err := g.apply(rec, f.seg, int64(f.dataAt)*sectorSize); err != nil {
 				return fmt.Errorf("wal: %s: group %d: %w", f.seg.name, rec.group, err)
 			}
-			r.lastOf[rec.group] = f.last
 			if u, ok := r.unproven[rec.group]; rec.first != 0 && rec.kind == kindUpdate && f.first > r.durable && (!ok || rec.first < u) {
 				r.unproven[rec.group] = rec.first
 			}
@@ -348,6 +352,13 @@ func (r *recovered) replay() error {
 		r.judge(g, bad, unknown)
 	}
 	return nil
+}
+
+// damages reports whether entries of a record are damaged.
+func (f *found) damages(r *record) bool {
+	return slices.ContainsFunc(f.bad, func(b badEntry) bool {
+		return b.group == r.group && b.index >= r.first && b.index <= r.last
+	})
 }
 
 // damage notes a batch with one bad copy.
