@@ -108,7 +108,7 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 			ID: n.id, MaxUncommittedBytes: p.maxUncommitted,
 			MaxInFlightMessages: p.maxInFlight, MaxInFlightBytes: p.inFlightBytes,
 		},
-		Incarnation: n.incarnation, Voters: n.ids, FirstRead: n.firstRead(),
+		Incarnation: n.incarnation, Voters: n.ids, FirstRead: raft.ReadID(n.w.nodeRand.Uint64()),
 		MaxBatchBytes: p.maxBatchBytes, MaxUnappliedBytes: p.maxUnapplied, CacheBytes: p.cacheBytes,
 		SnapshotBytes: p.snapshotBytes, SnapshotFactor: p.snapshotFactor, TailBytes: p.tailBytes,
 	}, restored)
@@ -120,13 +120,6 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 	}
 	n.w.tracef("node %d, group %d: %v", n.id, id, restored.Log.HardState)
 	return g, nil
-}
-
-func (n *node) firstRead() raft.ReadID {
-	if n.w.cfg.plant == reuseReads {
-		return 1
-	}
-	return raft.ReadID(n.w.nodeRand.Uint64())
 }
 
 // restore brings the state machine as far as it can without the log.

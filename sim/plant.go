@@ -17,6 +17,4 @@ const (
 	applyUncommitted
 	// unconfirmedRead serves a linearizable read without asking the leader.
 	unconfirmedRead
-	// reuseReads names reads from 1 again at each start.
-	reuseReads
 )
