@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -38,6 +37,7 @@ type applier struct {
 
 	// pending are the versions that the batch adds, by key, the oldest first.
 	pending map[string][]version
+	cache   cache
 	// order are the keys of pending, of which the first sorted are in order.
 	order  []string
 	sorted int
@@ -57,7 +57,7 @@ type applier struct {
 }
 
 func newApplier(s *Store) *applier {
-	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version)}
+	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache()}
 }
 
 // begin takes up the state as it was published.
@@ -221,7 +221,7 @@ func (a *applier) end() error {
 	if len(a.changes) == 0 {
 		return nil
 	}
-	if a.state.revision == math.MaxInt64 {
+	if a.state.revision == maxRevision {
 		return errors.New("store: there are no more revisions")
 	}
 	a.state.revision++
@@ -329,6 +329,11 @@ func (a *applier) commit() error {
 		a.ask()
 	}
 	a.commits = nil
+	for key, versions := range a.pending {
+		if n := len(versions); n > 0 {
+			a.cache.put(key, versions[n-1].known())
+		}
+	}
 	clear(a.pending)
 	a.order, a.sorted = a.order[:0], 0
 	a.keys = arena{}
@@ -449,7 +454,7 @@ func (a *applier) add(c change) {
 }
 
 func (a *applier) put(key, value []byte, lease int64) error {
-	old, existed, err := a.get(key, math.MaxInt64)
+	old, existed, err := a.latest(key)
 	if err != nil {
 		return err
 	}
@@ -457,7 +462,7 @@ func (a *applier) put(key, value []byte, lease int64) error {
 	if existed {
 		c.existed, c.lease = true, old.lease
 		c.version.create, c.version.version = old.create, old.version+1
-		if c.prev, err = a.prev(key, &old); err != nil {
+		if c.prev, err = a.prev(key); err != nil {
 			return err
 		}
 	}
@@ -465,19 +470,14 @@ func (a *applier) put(key, value []byte, lease int64) error {
 	return nil
 }
 
-// prev copies, if it is wanted, the version that key had before the transaction;
-// old is the one that it has now.
-func (a *applier) prev(key []byte, old *version) (*KeyValue, error) {
+// prev copies, if it is wanted, the version that key had before the transaction.
+func (a *applier) prev(key []byte) (*KeyValue, error) {
 	if !a.wantsPrevs {
 		return nil, nil
 	}
-	v := *old
-	if v.main > a.state.revision {
-		var ok bool
-		var err error
-		if v, ok, err = a.get(key, a.state.revision); !ok || err != nil {
-			return nil, err
-		}
+	v, ok, err := a.get(key, a.state.revision)
+	if !ok || err != nil {
+		return nil, err
 	}
 	kv := v.keyValue(bytes.Clone(key))
 	kv.Value = bytes.Clone(kv.Value)
@@ -485,12 +485,12 @@ func (a *applier) prev(key []byte, old *version) (*KeyValue, error) {
 }
 
 func (a *applier) remove(key []byte) error {
-	old, existed, err := a.get(key, math.MaxInt64)
+	old, existed, err := a.latest(key)
 	if err != nil || !existed {
 		return err
 	}
 	c := change{key: key, version: version{deleted: true}, existed: true, lease: old.lease}
-	if c.prev, err = a.prev(key, &old); err != nil {
+	if c.prev, err = a.prev(key); err != nil {
 		return err
 	}
 	a.add(c)

@@ -19,6 +19,9 @@ type source interface {
 	scan(r keyRange, revision int64, visit func(key []byte, v *version) bool) error
 }
 
+// maxRevision is later than any.
+const maxRevision = math.MaxInt64
+
 // A keyRange is a range as requests give it.
 type keyRange struct {
 	key, end []byte
@@ -63,7 +66,7 @@ type cursor struct {
 // get looks a key up. The iterator's bounds must include it.
 func (c *cursor) get(key []byte, revision int64) (version, bool, error) {
 	c.seek = appendVersionPrefix(c.seek[:0], key)
-	if revision < math.MaxInt64 {
+	if revision < maxRevision {
 		c.seek = appendSuffix(c.seek, revision, math.MaxUint32)
 	}
 	if !c.it.SeekPrefixGE(c.seek) {

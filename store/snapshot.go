@@ -323,6 +323,7 @@ func (s *Store) Restore(r io.Reader) error {
 }
 
 func (s *Store) restore(r io.Reader) error {
+	s.applier.cache = newCache()
 	if err := s.wipe(true); err != nil {
 		return err
 	}

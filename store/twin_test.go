@@ -504,6 +504,18 @@ func (x *twin) restore(other *Store) {
 	x.s = other
 	x.compareAll()
 	x.s = kept
+	if x.m.raised(AlarmCorrupt) || x.m.raised(AlarmNoSpace) {
+		return
+	}
+	// Nothing is left of what it had before, not even in memory.
+	answer := do(x.t, other, &PutRequest{Key: []byte("old"), PrevKV: true})[0]
+	if p, ok := answer.resp.(*PutResponse); !ok || p.PrevKV != nil || p.Revision != x.m.revision+1 {
+		x.fatalf("a put of a key that was there before the restore: %s, %v", show(answer.resp), answer.err)
+	}
+	kvs := do(x.t, other, &TxnRequest{Success: []RequestOp{{Range: &RangeRequest{Key: []byte("old")}}}})[0]
+	if kv := kvs.resp.(*TxnResponse).Responses[0].Range.KVs[0]; kv.Version != 1 || kv.CreateRevision != x.m.revision+1 {
+		x.fatalf("the key that was put after the restore is %+v", kv)
+	}
 }
 
 func (x *twin) run(rounds int) {
