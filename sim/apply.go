@@ -101,14 +101,14 @@ func (g *group) query(q any) (any, error) { return g.machine.Read(context.Backgr
 
 // applyEarly is a planted bug: it applies what is not committed.
 func (g *group) applyEarly(u *replica.Update) {
-	for _, data := range u.Entries {
-		e, _, err := entry.Decode(data)
-		if err == nil && e.Kind == entry.Command {
-			one := []rsm.Entry{{Index: e.Index, Term: e.Term, Command: e.Payload}}
-			if err := g.machine.Apply(one); err != nil {
-				g.w.fail(err)
-			}
-		}
+	if len(u.Entries) == 0 {
 		return
+	}
+	e, _, err := entry.Decode(u.Entries[0])
+	if err == nil && e.Kind == entry.Command {
+		err = g.machine.Apply([]rsm.Entry{{Index: e.Index, Term: e.Term, Command: e.Payload}})
+	}
+	if err != nil {
+		g.w.fail(err)
 	}
 }

@@ -5,10 +5,9 @@ package sim
 type plant int
 
 const (
-	// noPlant: the nodes are as good as we know how.
-	noPlant plant = iota
-	// acknowledgeEarly releases what waits for a sync before the sync.
-	acknowledgeEarly
+	// acknowledgeEarly releases what waits for a sync before the sync. Zero is no
+	// bug: the nodes are as good as we know how.
+	acknowledgeEarly plant = 1 + iota
 	// skipSync acknowledges after a sync that never took place.
 	skipSync
 	// forgetVote starts without the vote that was given.

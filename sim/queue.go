@@ -35,8 +35,6 @@ const (
 	judgeEvent
 )
 
-var eventNames = [...]string{"", "worker", "timer", "sync", "apply", "log read", "snapshot", "packet", "client", "fault", "judge"}
-
 // queue is a binary heap by time and number.
 type queue struct {
 	heap []event
