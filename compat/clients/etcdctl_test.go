@@ -394,9 +394,14 @@ func TestEtcdctlUnbuilt(t *testing.T) {
 	c := clusterOf(t, cluster.Plaintext)
 	e := stock(t, c, c.Nodes[0].Endpoint())
 	for _, args := range [][]string{
-		{"auth", "enable"}, {"user", "list"}, {"role", "list"},
-		{"member", "add", "n4", "--peer-urls=http://127.0.0.1:1"}, {"member", "remove", "1"},
-		{"move-leader", "1"}, {"snapshot", "save", t.TempDir() + "/s"}, {"downgrade", "validate", "3.6.0"},
+		{"auth", "enable"},
+		{"user", "list"},
+		{"role", "list"},
+		{"member", "add", "n4", "--peer-urls=http://127.0.0.1:1"},
+		{"member", "remove", "1"},
+		{"move-leader", "1"},
+		{"snapshot", "save", t.TempDir() + "/s"},
+		{"downgrade", "validate", "3.6.0"},
 	} {
 		if got := e.fails(args...); !strings.Contains(got, "Unimplemented") && !strings.Contains(got, "not implemented") &&
 			!strings.Contains(got, "leader") {

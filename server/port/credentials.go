@@ -34,7 +34,7 @@ func (h handedOver) ClientHandshake(context.Context, string, net.Conn) (net.Conn
 }
 
 func (h handedOver) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.2"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 func (h handedOver) Clone() credentials.TransportCredentials { return h }

@@ -34,7 +34,6 @@ type global struct {
 	insecureTransport, skipVerify  bool
 	format                         string
 	hex                            bool
-	discoverySRV, discoverySRVName string
 }
 
 func (g *global) addFlags(cmd *cobra.Command) {
