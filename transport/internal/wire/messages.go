@@ -170,9 +170,9 @@ type Decoder struct {
 }
 
 // Decode appends the envelopes in a payload whose checksum was verified. With
-// share the entries are parts of payload, which then belongs to the receiver;
-// otherwise they are copied, those of one frame into one buffer. After an error
-// to is returned as it was.
+// share the entries and forwarded bytes are parts of payload, which then belongs to
+// the receiver; otherwise they are copied, those of one frame into one buffer.
+// After an error to is returned as it was.
 func (d *Decoder) Decode(to []transport.Envelope, payload []byte, share bool) ([]transport.Envelope, error) {
 	c := cursor{b: payload}
 	before := len(to)
@@ -187,6 +187,7 @@ func (d *Decoder) Decode(to []transport.Envelope, payload []byte, share bool) ([
 		if len(e.Entries) > 0 {
 			entries += len(e.Entries[0])
 		}
+		entries += len(e.Forward)
 		to = append(to, e)
 	}
 	if err := c.end(); err != nil {
@@ -195,11 +196,18 @@ func (d *Decoder) Decode(to []transport.Envelope, payload []byte, share bool) ([
 	}
 	if entries > 0 && !share {
 		fresh := make([]byte, 0, entries)
+		own := func(b []byte) []byte {
+			at := len(fresh)
+			fresh = append(fresh, b...)
+			return fresh[at:len(fresh):len(fresh)]
+		}
 		for i := before; i < len(to); i++ {
-			if e := &to[i]; len(e.Entries) > 0 {
-				at := len(fresh)
-				fresh = append(fresh, e.Entries[0]...)
-				e.Entries[0] = fresh[at:len(fresh):len(fresh)]
+			e := &to[i]
+			if len(e.Entries) > 0 {
+				e.Entries[0] = own(e.Entries[0])
+			}
+			if len(e.Forward) > 0 {
+				e.Forward = own(e.Forward)
 			}
 		}
 	}

@@ -175,6 +175,19 @@ func TestMessagesRoundTrip(t *testing.T) {
 		if same := string(got[4].Entries[0]) == string(sent[4].Entries[0]); same == share {
 			t.Errorf("share %v: entries follow the payload: %v", share, !same)
 		}
+		forwards := 0
+		for i := range got {
+			if len(sent[i].Forward) == 0 {
+				continue
+			}
+			forwards++
+			if same := string(got[i].Forward) == string(sent[i].Forward); same == share {
+				t.Errorf("share %v: forwarded bytes follow the payload: %v", share, !same)
+			}
+		}
+		if forwards == 0 {
+			t.Error("no sample is forwarded")
+		}
 	}
 }
 
