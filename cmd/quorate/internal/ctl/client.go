@@ -27,13 +27,13 @@ func usage(format string, args ...any) error { return UsageError{fmt.Errorf(form
 
 // global are the flags that all commands have.
 type global struct {
-	endpoints                      []string
-	dialTimeout, commandTimeout    time.Duration
-	keepAliveTime, keepAliveLimit  time.Duration
-	cert, key, ca                  string
-	insecureTransport, skipVerify  bool
-	format                         string
-	hex                            bool
+	endpoints                     []string
+	dialTimeout, commandTimeout   time.Duration
+	keepAliveTime, keepAliveLimit time.Duration
+	cert, key, ca                 string
+	insecureTransport, skipVerify bool
+	format                        string
+	hex                           bool
 }
 
 func (g *global) addFlags(cmd *cobra.Command) {
