@@ -38,6 +38,7 @@ type applier struct {
 	// pending are the versions that the batch adds, by key, the oldest first.
 	pending map[string][]version
 	cache   cache
+	recent  recent
 	// order are the keys of pending, of which the first sorted are in order.
 	order  []string
 	sorted int
@@ -57,7 +58,7 @@ type applier struct {
 }
 
 func newApplier(s *Store) *applier {
-	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache()}
+	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache(cacheKeys), recent: recent{setKeys: recentSetKeys, maxCommits: recentCommits}}
 }
 
 // begin takes up the state as it was published.
@@ -334,10 +335,18 @@ func (a *applier) commit() error {
 			a.cache.put(key, versions[n-1].known())
 		}
 	}
+	a.recent.add(st.applied, a.order)
 	clear(a.pending)
 	a.order, a.sorted = a.order[:0], 0
 	a.keys = arena{}
 	return a.release()
+}
+
+// forget drops all that the applier remembers of the store.
+func (a *applier) forget() error {
+	a.cache = newCache(a.cache.limit)
+	a.recent.sets = nil
+	return a.recent.release()
 }
 
 // release gives the iterator up.

@@ -46,14 +46,15 @@ func (r keyRange) contains(key []byte) bool {
 
 // bounds gives the engine's bounds of the versions of the range.
 func (r keyRange) bounds() (lower, upper []byte) {
-	lower = appendVersionBound(nil, r.key)
+	room := func(key []byte) []byte { return make([]byte, 0, len(key)+8) }
+	lower = appendVersionBound(room(r.key), r.key)
 	switch {
 	case r.single():
-		return lower, append(appendVersionBound(nil, r.key), 0, 2)
+		return lower, append(appendVersionBound(room(r.key), r.key), 0, 2)
 	case r.open():
 		return lower, []byte{spaceVersion + 1}
 	}
-	return lower, appendVersionBound(nil, r.end)
+	return lower, appendVersionBound(room(r.end), r.end)
 }
 
 // A cursor reads versions through an iterator over version records.
@@ -229,6 +230,9 @@ func (a *answerer) answer(q *RangeRequest, count bool) (*RangeResponse, error) {
 	}
 	values := !q.KeysOnly || q.SortTarget == SortByValue
 	r := keyRange{q.Key, q.RangeEnd}
+	if r.single() && !q.CountOnly {
+		resp.KVs = make([]KeyValue, 0, 1)
+	}
 	var copies arena
 	visits := 0
 	take := func(key []byte, v *version) bool {

@@ -323,7 +323,9 @@ func (s *Store) Restore(r io.Reader) error {
 }
 
 func (s *Store) restore(r io.Reader) error {
-	s.applier.cache = newCache()
+	if err := s.applier.forget(); err != nil {
+		return err
+	}
 	if err := s.wipe(true); err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func (s *Store) Apply(entries []rsm.Entry) error {
 }
 
 func (s *Store) fail(err error) error {
-	s.failed = errors.Join(err, s.applier.release())
+	s.failed = errors.Join(err, s.applier.release(), s.applier.recent.release())
 	return s.failed
 }
 
@@ -213,7 +213,7 @@ func (s *Store) Close() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.failed = ErrClosed
-	err := s.applier.release()
+	err := errors.Join(s.applier.release(), s.applier.recent.release())
 	s.applier.batch.Close()
 	return errors.Join(err, s.engine.Close())
 }

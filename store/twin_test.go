@@ -94,6 +94,9 @@ func (x *twin) reopen() {
 		x.t.Fatal(err)
 	}
 	x.s = s
+	// What makes it quicker must not make it another.
+	s.applier.cache = newCache([]int{1, 4, cacheKeys}[x.rng.IntN(3)])
+	s.applier.recent.setKeys, s.applier.recent.maxCommits = 1+x.rng.IntN(6), 1+x.rng.IntN(20)
 }
 
 func (x *twin) fatalf(format string, args ...any) {

@@ -90,6 +90,9 @@ type Engine interface {
 	NewSnapshot() (Snapshot, error)
 	// GetDurable is Get from what a crash can no longer take.
 	GetDurable(dst, key []byte) ([]byte, bool, error)
+	// NewDurableIterator walks over that. It looks into no memory, which makes it
+	// the quicker the more there is.
+	NewDurableIterator(lower, upper []byte) (Iterator, error)
 	// Flush starts to make durable what was committed, and does not wait.
 	Flush() error
 	// Sync is Flush and waits.

@@ -123,6 +123,21 @@ func (m *Memory) NewIterator(lower, upper []byte) (Iterator, error) {
 	return m.iterate(root, lower, upper), nil
 }
 
+// NewDurableIterator walks over what a crash cannot take.
+func (m *Memory) NewDurableIterator(lower, upper []byte) (Iterator, error) {
+	if err := m.gate.enter(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	root, err := m.durable, m.err
+	m.mu.Unlock()
+	if err != nil {
+		m.gate.leave()
+		return nil, err
+	}
+	return m.iterate(root, lower, upper), nil
+}
+
 func (m *Memory) iterate(root *node, lower, upper []byte) *memoryIterator {
 	return &memoryIterator{m: m, root: root, lower: bytes.Clone(lower), upper: bytes.Clone(upper)}
 }

@@ -240,14 +240,19 @@ func (p *Pebble) GetDurable(dst, key []byte) ([]byte, bool, error) {
 
 // NewIterator walks over the records as they are now.
 func (p *Pebble) NewIterator(lower, upper []byte) (Iterator, error) {
-	return p.iterate(p.db, lower, upper)
+	return p.iterate(p.db, pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 }
 
-func (p *Pebble) iterate(r pebble.Reader, lower, upper []byte) (Iterator, error) {
+// NewDurableIterator walks over tables alone.
+func (p *Pebble) NewDurableIterator(lower, upper []byte) (Iterator, error) {
+	return p.iterate(p.db, pebble.IterOptions{LowerBound: lower, UpperBound: upper, OnlyReadGuaranteedDurable: true})
+}
+
+func (p *Pebble) iterate(r pebble.Reader, opt pebble.IterOptions) (Iterator, error) {
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := r.NewIter(&opt)
 	if err != nil {
 		p.gate.leave()
 		return nil, err
@@ -287,7 +292,7 @@ func (s *pebbleSnapshot) Get(dst, key []byte) ([]byte, bool, error) {
 }
 
 func (s *pebbleSnapshot) NewIterator(lower, upper []byte) (Iterator, error) {
-	return s.p.iterate(s.snapshot, lower, upper)
+	return s.p.iterate(s.snapshot, pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 }
 
 func (s *pebbleSnapshot) Close() error {

@@ -82,6 +82,11 @@ func contents(t testing.TB, r engine.Reader) map[string]string {
 	t.Helper()
 	it, err := r.NewIterator(nil, nil)
 	check(t, err)
+	return walkAll(t, it)
+}
+
+func walkAll(t testing.TB, it engine.Iterator) map[string]string {
+	t.Helper()
 	all := map[string]string{}
 	for ok := it.First(); ok; ok = it.Next() {
 		all[string(it.Key())] = string(it.Value())
@@ -356,6 +361,16 @@ func crashLeavesAPrefix(t *testing.T, h Harness) {
 				}
 			}
 			durable := read(e.GetDurable)
+			it, err := e.NewDurableIterator(nil, nil)
+			check(t, err)
+			kept := walkAll(t, it)
+			if n := 0; len(kept) > 0 {
+				_, err := fmt.Sscan(kept[string(number)], &n)
+				check(t, err)
+				if n < durable || !maps.Equal(kept, states[n]) {
+					t.Fatalf("seed %d: durable are %q, want those of %d batches, %q", seed, kept, n, states[n])
+				}
+			}
 			old := e
 			e = h.Crash(t, old, rng)
 			n := read(e.Get)
@@ -421,9 +436,10 @@ func closedRefuses(t *testing.T, h Harness) {
 	_, _, get := e.Get(nil, []byte("a"))
 	_, _, durable := e.GetDurable(nil, []byte("a"))
 	_, iterator := e.NewIterator(nil, nil)
+	_, durableIterator := e.NewDurableIterator(nil, nil)
 	_, snapshot := e.NewSnapshot()
 	for name, err := range map[string]error{
-		"Get": get, "GetDurable": durable, "NewIterator": iterator, "NewSnapshot": snapshot,
+		"Get": get, "GetDurable": durable, "NewIterator": iterator, "NewDurableIterator": durableIterator, "NewSnapshot": snapshot,
 		"Flush": e.Flush(), "Sync": e.Sync(), "Commit": e.NewBatch().Commit(),
 	} {
 		if !errors.Is(err, engine.ErrClosed) {
