@@ -61,6 +61,9 @@ type Config struct {
 	// QuotaBytes, if not 0, is the size of the store beyond which only reads and
 	// deletes are served. Without it the disk's free space alone decides.
 	QuotaBytes int64
+	// ReserveBytes is how much of the disk is kept free for the log and for
+	// deleting: with less, only reads and deletes are served. Default 256 MiB.
+	ReserveBytes int64
 	// KeepAliveMinTime is the least time between a client's pings (default 5s);
 	// KeepAliveInterval and KeepAliveTimeout are those of the server's (2h, 20s).
 	KeepAliveMinTime, KeepAliveInterval, KeepAliveTimeout time.Duration
@@ -130,6 +133,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.MaxRequestBytes, 3<<19)
 	setDefault(&c.MaxTxnOps, 128)
 	setDefault(&c.MaxConcurrentStreams, 1<<32-1)
+	setDefault(&c.ReserveBytes, 256<<20)
 	setDefault(&c.KeepAliveMinTime, 5*time.Second)
 	setDefault(&c.KeepAliveInterval, 2*time.Hour)
 	setDefault(&c.KeepAliveTimeout, 20*time.Second)
@@ -164,6 +168,7 @@ func (c Config) Validate() error {
 	bad(c.ElectionTimeout > 50*time.Second, "--election-timeout (%v) must be at most 50s", c.ElectionTimeout)
 	bad(c.MaxRequestBytes < 0 || c.MaxRequestBytes > maxRequestBytes, "--max-request-bytes (%d) must be at most %d", c.MaxRequestBytes, maxRequestBytes)
 	bad(c.MaxTxnOps < 0, "--max-txn-ops (%d) must not be negative", c.MaxTxnOps)
+	bad(c.ReserveBytes < 0, "--disk-reserve-bytes (%d) must not be negative", c.ReserveBytes)
 	bad(c.QuotaBytes < 0, "--quota-backend-bytes (%d) must not be negative; leave it out for no quota", c.QuotaBytes)
 	for _, e := range slices.Concat(c.ListenClient, c.ListenClientHTTP, c.ListenMetrics) {
 		bad(e.TLS && c.ClientTLS == nil, "%s is to be https: give --cert-file and --key-file, or --auto-tls", e.Address)

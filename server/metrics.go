@@ -42,6 +42,9 @@ type view struct {
 	applied raft.Index
 	size    float64
 	used    float64
+	quota   float64
+	expired int64
+	renewed int64
 	pending int64
 	failed  int64
 	noSpace bool
@@ -72,7 +75,9 @@ var gauges = []gauge{
 	metric("etcd_server_proposals_applied_total", "The index of the last applied entry.", asGauge, func(v *view) float64 { return float64(v.applied) }),
 	metric("etcd_server_proposals_pending", "Proposals under way.", asGauge, func(v *view) float64 { return float64(v.pending) }),
 	metric("etcd_server_proposals_failed_total", "Proposals that failed.", asCounter, func(v *view) float64 { return float64(v.failed) }),
-	metric("etcd_server_quota_backend_bytes", "The store's quota; 0 for none.", asGauge, func(v *view) float64 { return float64(v.s.config.QuotaBytes) }),
+	metric("etcd_server_quota_backend_bytes", "The size that the store can have: its quota, or what the disk has room for.", asGauge, func(v *view) float64 { return v.quota }),
+	metric("etcd_debugging_server_lease_expired_total", "Leases that this member ended.", asCounter, func(v *view) float64 { return float64(v.expired) }),
+	metric("etcd_debugging_lease_renewed_total", "Keep-alives that this member answered.", asCounter, func(v *view) float64 { return float64(v.renewed) }),
 	metric("etcd_mvcc_db_total_size_in_bytes", "What the store takes on the disk.", asGauge, func(v *view) float64 { return v.size }),
 	metric("etcd_mvcc_db_total_size_in_use_in_bytes", "What the store holds.", asGauge, func(v *view) float64 { return v.used }),
 	metric("etcd_debugging_mvcc_keys_total", "Keys.", asGauge, func(v *view) float64 { return float64(v.status.Keys) }),
@@ -112,6 +117,7 @@ func (c *state) Collect(to chan<- prometheus.Metric) {
 	v := &view{s: s}
 	v.leader, v.term = s.keys.Leader()
 	v.pending, v.failed = s.keys.Proposals()
+	v.expired, v.renewed = s.keys.Leased()
 	ctx, cancel := context.WithTimeout(s.life, scrapePatience)
 	defer cancel()
 	status, err := s.keys.LocalStatus(ctx)
@@ -120,7 +126,7 @@ func (c *state) Collect(to chan<- prometheus.Metric) {
 		v.leader = raft.None
 	}
 	v.status, v.commit, v.applied = status.Store, status.Committed, status.Applied
-	v.size, v.used = float64(status.SizeBytes), float64(status.UsedBytes)
+	v.size, v.used, v.quota = float64(status.SizeBytes), float64(status.UsedBytes), float64(status.QuotaBytes)
 	for _, a := range status.Alarms {
 		v.noSpace = v.noSpace || a.Type == store.AlarmNoSpace
 	}

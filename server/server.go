@@ -41,12 +41,14 @@ type Server struct {
 	ports  []*servedPort
 
 	// life ends with Stop; wg counts the server's own goroutines.
-	life   context.Context
-	end    context.CancelFunc
-	wg     sync.WaitGroup
-	ready  chan struct{}
-	failed chan error // capacity 1
-	once   sync.Once
+	life  context.Context
+	end   context.CancelFunc
+	wg    sync.WaitGroup
+	ready chan struct{}
+	// refused takes what other members say against this one.
+	refused chan error
+	failed  chan error // capacity 1
+	once    sync.Once
 }
 
 // Start opens everything and begins to serve. It returns when clients can
@@ -94,8 +96,8 @@ func (s *Server) start() error {
 	s.etcd = etcd.New(etcd.Config{
 		Keyspace: s.keys, ClusterID: s.config.ClusterID(), PeerURLs: peers,
 		MaxRequestBytes: s.config.MaxRequestBytes, MaxTxnOps: s.config.MaxTxnOps,
-		MaxConcurrentStreams: s.config.MaxConcurrentStreams, QuotaBytes: s.config.QuotaBytes,
-		KeepAliveMinTime: s.config.KeepAliveMinTime, KeepAliveInterval: s.config.KeepAliveInterval, KeepAliveTimeout: s.config.KeepAliveTimeout,
+		MaxConcurrentStreams: s.config.MaxConcurrentStreams,
+		KeepAliveMinTime:     s.config.KeepAliveMinTime, KeepAliveInterval: s.config.KeepAliveInterval, KeepAliveTimeout: s.config.KeepAliveTimeout,
 		ConnectionTimeout: connectionTimeout, ElectionTimeout: s.config.ElectionTimeout,
 		WatchProgressInterval: s.config.WatchProgressInterval, WarnUnaryDuration: s.config.WarnUnaryDuration,
 		Logger: s.config.Logger, Metrics: etcd.NewMetrics(s.registry, s.config.Histograms),
@@ -105,7 +107,10 @@ func (s *Server) start() error {
 		s.servePort(p)
 	}
 	s.wg.Go(s.becomeReady)
+	s.wg.Go(s.failIfRefused)
 	s.wg.Go(s.reclaim)
+	s.wg.Go(s.guardSpace)
+	s.wg.Go(s.compact)
 	s.wg.Go(func() { s.keys.KeepLeases(s.life) })
 	return nil
 }
@@ -131,8 +136,10 @@ func (s *Server) checkDir() error {
 
 // openNode opens the data directory and starts this member's replica.
 func (s *Server) openNode() error {
+	var transportLog *slog.Logger
+	transportLog, s.refused = watchRefusals(s.config.Logger)
 	transport, err := tcp.New(tcp.Config{
-		Listen: s.config.ListenPeer, TLS: s.config.PeerTLS.transport(), Logger: s.config.Logger,
+		Listen: s.config.ListenPeer, TLS: s.config.PeerTLS.transport(), Logger: transportLog,
 	})
 	if err != nil {
 		return explainListen(err, s.config.ListenPeer, "--listen-peer-urls")
@@ -204,6 +211,17 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Failed gives why a port stopped serving.
 func (s *Server) Failed() <-chan error { return s.failed }
+
+// ClientAddresses are where clients are served, as they were bound.
+func (s *Server) ClientAddresses() []string {
+	var addresses []string
+	for _, p := range s.ports {
+		if p.kind == clientEndpoint {
+			addresses = append(addresses, p.Addr().String())
+		}
+	}
+	return addresses
+}
 
 // Handler is what HTTP requests are answered by, for tests.
 func (s *Server) Handler() http.Handler { return s.handler(true) }

@@ -44,7 +44,7 @@ func (s *maintenanceServer) Status(ctx context.Context, _ *etcdserverpb.StatusRe
 		Header: s.header(0), Version: Version, StorageVersion: "3.7.0",
 		Leader: uint64(status.Leader), RaftTerm: uint64(status.Term),
 		RaftIndex: uint64(status.Committed), RaftAppliedIndex: uint64(status.Applied),
-		DbSize: status.SizeBytes, DbSizeInUse: status.UsedBytes, DbSizeQuota: s.config.QuotaBytes,
+		DbSize: status.SizeBytes, DbSizeInUse: status.UsedBytes, DbSizeQuota: status.QuotaBytes,
 		IsLearner: status.Learner, DowngradeInfo: &etcdserverpb.DowngradeInfo{},
 	}
 	if status.Leader == raft.None {

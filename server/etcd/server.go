@@ -28,11 +28,9 @@ type Config struct {
 	// PeerURLs are the members' addresses for each other, by their ids.
 	PeerURLs map[uint64][]string
 
-	MaxRequestBytes      int
-	MaxTxnOps            int
-	MaxConcurrentStreams uint32
-	// QuotaBytes is what Status reports.
-	QuotaBytes                                            int64
+	MaxRequestBytes                                       int
+	MaxTxnOps                                             int
+	MaxConcurrentStreams                                  uint32
 	KeepAliveMinTime, KeepAliveInterval, KeepAliveTimeout time.Duration
 	// ConnectionTimeout bounds how long a new connection may take to finish its
 	// HTTP/2 handshake.
@@ -76,7 +74,6 @@ func New(config Config) *Server {
 		grpc.ConnectionTimeout(config.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: config.KeepAliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.KeepAliveInterval, Timeout: config.KeepAliveTimeout}),
-		grpc.SharedWriteBuffer(true),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),

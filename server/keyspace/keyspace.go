@@ -68,6 +68,7 @@ type Keyspace struct {
 
 	proposalsPending, proposalsFailed atomic.Int64
 	leasesExpired, leasesRenewed      atomic.Int64
+	quota                             atomic.Int64
 
 	buffers sync.Pool // of *[]byte
 }

@@ -107,10 +107,11 @@ type Status struct {
 	Term               raft.Term
 	Committed, Applied raft.Index
 	Learner            bool
-	// SizeBytes is what the store takes on disk, UsedBytes what is in it.
-	SizeBytes, UsedBytes int64
-	Alarms               []store.Alarm
-	Store                store.Status
+	// SizeBytes is what the store takes on disk, UsedBytes what is in it, and
+	// QuotaBytes what it can have.
+	SizeBytes, UsedBytes, QuotaBytes int64
+	Alarms                           []store.Alarm
+	Store                            store.Status
 }
 
 // Status describes this member without asking another.
@@ -133,7 +134,9 @@ func (k *Keyspace) LocalStatus(ctx context.Context) (Status, error) {
 		Alarms: k.store.Alarms(store.AlarmNone), Store: k.store.Status(),
 	}
 	s.UsedBytes = s.Store.Bytes
-	s.SizeBytes = max(int64(k.store.Engine().Metrics().DiskBytes), s.UsedBytes)
+	// Never 0: etcdctl divides by it.
+	s.SizeBytes = max(int64(k.store.Engine().Metrics().DiskBytes), s.UsedBytes, 1)
+	s.QuotaBytes = max(k.quota.Load(), s.SizeBytes)
 	for _, m := range group.Configuration.Configuration.Members {
 		if m.ID == k.config.Self {
 			s.Learner = m.Role == raft.Learner

@@ -15,6 +15,27 @@ func (k *Keyspace) Publish(ctx context.Context, m store.Member) error {
 	return err
 }
 
+// Alarm raises or clears an alarm of this member.
+func (k *Keyspace) Alarm(ctx context.Context, action store.AlarmAction, of store.AlarmType) error {
+	_, err := k.propose(ctx, &store.AlarmRequest{Action: action, Member: uint64(k.config.Self), Alarm: of})
+	return err
+}
+
+// Compact forgets history.
+func (k *Keyspace) Compact(ctx context.Context, revision int64) error {
+	_, err := k.propose(ctx, &store.CompactRequest{Revision: revision})
+	return err
+}
+
+// SetQuota says which size the store can have, for Status.
+func (k *Keyspace) SetQuota(bytes int64) { k.quota.Store(bytes) }
+
+// Leased counts the leases that ended and the keep-alives that were answered so
+// far.
+func (k *Keyspace) Leased() (expired, renewed int64) {
+	return k.leasesExpired.Load(), k.leasesRenewed.Load()
+}
+
 // Probe reports whether reads are answered; it reads nothing.
 func (k *Keyspace) Probe(ctx context.Context, serializable bool) error {
 	if !serializable {

@@ -28,6 +28,7 @@ func (v *Values) Config() (server.Config, error) {
 		MaxRequestBytes:   int(b.integer("max-request-bytes")),
 		MaxTxnOps:         int(b.integer("max-txn-ops")),
 		QuotaBytes:        b.integer("quota-backend-bytes"),
+		ReserveBytes:      b.integer("disk-reserve-bytes"),
 		KeepAliveMinTime:  b.duration("grpc-keepalive-min-time"),
 		KeepAliveInterval: b.duration("grpc-keepalive-interval"), KeepAliveTimeout: b.duration("grpc-keepalive-timeout"),
 		WatchProgressInterval: b.duration("watch-progress-notify-interval"),

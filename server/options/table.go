@@ -167,6 +167,7 @@ var Table = []Option{
 	{Name: "version", Type: Bool, Default: "false", Usage: "print the version and exit"},
 
 	// Quorate's own.
+	{Name: "disk-reserve-bytes", Own: true, Type: Integer, Default: "268435456", Usage: "`bytes` of the disk that are kept free: with less, only reads and deletes are served"},
 	{Name: "stop-on-eof", Own: true, Type: Bool, Default: "false", Usage: "stop when standard input ends: for a parent process that may die"},
 	{Name: "unsafe-in-memory", Own: true, Type: Bool, Default: "false", Usage: "keep the store in memory and rebuild it from the log at each start"},
 }
