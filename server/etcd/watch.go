@@ -40,7 +40,11 @@ func (s *watchServer) Watch(stream watchGRPC) error {
 	ended := make(chan error, 2)
 	// Not waited for: Recv ends with the connection's stream, which does when this
 	// returns, and grpc-go's server waits for that.
-	go func() { ended <- w.receive() }()
+	go func() {
+		if err := w.receive(); err != nil {
+			ended <- err
+		}
+	}()
 	var sending sync.WaitGroup
 	sending.Go(func() { ended <- w.send() })
 	sending.Go(w.notifyProgress)
@@ -92,7 +96,7 @@ func (w *watchStream) receive() error {
 	for {
 		r, err := w.stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil // and with it the stream, as in etcd
+			return nil // it sends no more; its watchers go on, as in etcd
 		}
 		if err != nil {
 			if w.ctx.Err() == nil {
