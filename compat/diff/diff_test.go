@@ -21,7 +21,7 @@ func TestQuorateAnswersAsEtcd(t *testing.T) {
 		if d == nil {
 			continue
 		}
-		short := shrunk(t.Context(), t, startEtcd, startQuorate, ops, d, 150)
+		short := shrunk(t.Context(), t, startEtcd, startQuorate, ops, d, *tries)
 		t.Fatalf("seed %d (go test ./diff -run QuorateAnswers -first %d -seeds 1): %v\n\nshrunk: %v\n%s",
 			seed, seed, d, short, Script(short.Done))
 	}

@@ -72,9 +72,9 @@ type bases struct {
 func (b bases) revision(v int64) int64 {
 	switch {
 	case v > fromCurrent-relativeSpan && v < fromCurrent+relativeSpan:
-		return b.current + v - fromCurrent
+		return max(1, b.current+v-fromCurrent)
 	case v > fromCompact-relativeSpan && v < fromCompact+relativeSpan:
-		return b.compacted + v - fromCompact
+		return max(1, b.compacted+v-fromCompact)
 	}
 	return v
 }

@@ -17,6 +17,7 @@ var (
 	first    = flag.Uint64("first", 0, "the first sequence's seed")
 	length   = flag.Int("operations", 5000, "operations of a sequence")
 	without  = flag.String("without", "", "kinds of operations to leave out, by comma, while one looks for a fault")
+	tries    = flag.Int("tries", 100, "how often a sequence that divides is run again to shrink it")
 	patience = flag.Duration("patience", Patience, "how long an event that is due may take")
 )
 
@@ -83,7 +84,7 @@ func runOn(ctx context.Context, t testing.TB, reference, subject starter, ops []
 	defer stopSub()
 	d, err := Run(ctx, ref, sub, ops, cov, *patience)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, Script(ops[max(0, len(ops)-5):]))
 	}
 	return d
 }

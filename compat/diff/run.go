@@ -101,7 +101,12 @@ func (r *run) watchAll() error {
 	if s.log, err = openStream(r.ctx, pb.NewWatchClient(s.target.Conn)); err != nil {
 		return fmt.Errorf("diff: watching %s: %w", s.target.Name, err)
 	}
-	return s.log.client.Send(watchRequest(&pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: 1}))
+	// Of the future, so that no compaction can overtake it.
+	all := &pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: 2}
+	if err := s.log.client.Send(watchRequest(all)); err != nil {
+		return fmt.Errorf("diff: watching %s: %w", s.target.Name, err)
+	}
+	return wait(r.ctx, s.log, r.patience, func() (bool, error) { return len(s.log.take()) > 0, nil })
 }
 
 func (r *run) step(op Op) error {

@@ -25,6 +25,7 @@ type watcher struct {
 
 // delivered is what one server sent to one watch.
 type delivered struct {
+	created  bool
 	events   []*mvccpb.Event
 	fragment bool              // the last message said that more of it follows
 	ended    *pb.WatchResponse // the answer that ended it unasked
@@ -53,8 +54,12 @@ func (p *streamPair) deliver(side int, came []*pb.WatchResponse, now bases) erro
 		w := p.watchers[r.WatchId]
 		switch {
 		case r.Created:
-			if !r.Canceled && w == nil {
-				p.watchers[r.WatchId] = newWatcher(r, p.pending, now)
+			if !r.Canceled {
+				if w == nil {
+					w = newWatcher(r, p.pending, now)
+					p.watchers[r.WatchId] = w
+				}
+				w.got[side].created = true
 			}
 			p.replies[side] = append(p.replies[side], r)
 		case r.Canceled && r.CompactRevision == 0:
@@ -117,8 +122,9 @@ func (w *watcher) deliver(side int, r *pb.WatchResponse) error {
 }
 
 func (w *watcher) claim(side int, rev int64) {
-	d := &w.got[side]
-	d.claims = append(d.claims, claim{rev, len(d.events)})
+	if d := &w.got[side]; d.created {
+		d.claims = append(d.claims, claim{rev, len(d.events)})
+	}
 }
 
 // expired: the watch asked for what was compacted away.
