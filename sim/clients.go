@@ -50,8 +50,13 @@ func (w *world) startClients() {
 }
 
 func (c *client) think() {
-	d := time.Duration(c.w.clientRand.ExpFloat64() * float64(c.w.p.think))
-	c.w.at(min(d, 8*c.w.p.think), clientEvent, func() {
+	mean := c.w.p.think
+	if c.w.calm && !c.w.cfg.Quiet {
+		// Who has to catch up within a time must not be outrun by the load.
+		mean *= 4
+	}
+	d := time.Duration(c.w.clientRand.ExpFloat64() * float64(mean))
+	c.w.at(min(d, 8*mean), clientEvent, func() {
 		if !c.stopped {
 			c.begin(c.draw())
 		}
