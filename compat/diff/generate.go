@@ -2,6 +2,7 @@ package diff
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -68,7 +69,7 @@ func kinds() []weighted {
 		{170, func(g generator) []Op { return one(Range, g.rangeRequest()) }},
 		{30, func(g generator) []Op { return one(RangeStream, g.streamedRange()) }},
 		{70, func(g generator) []Op { return one(DeleteRange, g.deleteRange()) }},
-		{170, func(g generator) []Op { return one(Txn, g.txn(3)) }},
+		{170, func(g generator) []Op { return one(Txn, harmless(g.txn(3))) }},
 		{12, func(g generator) []Op { return one(Compact, g.compact()) }},
 		{30, func(g generator) []Op { return one(LeaseGrant, g.leaseGrant()) }},
 		{14, func(g generator) []Op { return one(LeaseRevoke, &pb.LeaseRevokeRequest{ID: g.lease()}) }},
@@ -319,6 +320,34 @@ func (g generator) txn(depth int) *pb.TxnRequest {
 	return t
 }
 
+// harmless changes a transaction that could crash etcd, which does not see that a
+// deletion of all keys from one on overlaps a put.
+func harmless(t *pb.TxnRequest) *pb.TxnRequest {
+	var endless []*pb.DeleteRangeRequest
+	puts := 0
+	var walk func(t *pb.TxnRequest)
+	walk = func(t *pb.TxnRequest) {
+		for _, op := range slices.Concat(t.Success, t.Failure) {
+			if d := op.GetRequestDeleteRange(); d != nil && len(d.RangeEnd) == 1 && d.RangeEnd[0] == 0 {
+				endless = append(endless, d)
+			}
+			if op.GetRequestPut() != nil {
+				puts++
+			}
+			if inner := op.GetRequestTxn(); inner != nil {
+				walk(inner)
+			}
+		}
+	}
+	walk(t)
+	if puts > 0 {
+		for _, d := range endless {
+			d.RangeEnd = []byte("\xff\xff\xff")
+		}
+	}
+	return t
+}
+
 func put(key string) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key)}}}
 }
@@ -343,13 +372,7 @@ func (g generator) requestOps(depth int) []*pb.RequestOp {
 			}
 			op.Request = &pb.RequestOp_RequestPut{RequestPut: p}
 		case n < 10 || depth == 0:
-			d := g.deleteRange()
-			// etcd does not see that a range without an end overlaps a put, and
-			// panics if that put asks for the deleted value.
-			if len(d.RangeEnd) == 1 && d.RangeEnd[0] == 0 {
-				d.RangeEnd = []byte("\xff\xff\xff")
-			}
-			op.Request = &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: d}
+			op.Request = &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: g.deleteRange()}
 		default:
 			op.Request = &pb.RequestOp_RequestTxn{RequestTxn: g.txn(depth - 1)}
 		}
@@ -441,7 +464,7 @@ func (g generator) alarm() []Op {
 	}
 	ops := []Op{{Kind: Alarm, Msg: a}}
 	for range 1 + g.IntN(8) {
-		ops = append(ops, g.harmless()...)
+		ops = append(ops, g.otherThanAlarm()...)
 	}
 	list := &pb.AlarmRequest{Action: pb.AlarmRequest_GET}
 	if g.chance(2) {
@@ -451,8 +474,8 @@ func (g generator) alarm() []Op {
 	return append(ops, Op{Kind: Alarm, Msg: list}, Op{Kind: Alarm, Msg: off})
 }
 
-// harmless draws what meets an alarm: no further alarm.
-func (g generator) harmless() []Op {
+// otherThanAlarm draws what meets an alarm.
+func (g generator) otherThanAlarm() []Op {
 	for {
 		if ops := g.ops(); ops[0].Kind != Alarm {
 			return ops

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,6 +135,9 @@ func (r *run) step(op Op) error {
 	case Compact:
 		// What an old watch still gets depends on whether it was quicker.
 		if err := r.settleAll(); err != nil {
+			return err
+		}
+		if err := r.dropUnsynced(); err != nil {
 			return err
 		}
 	}
@@ -284,6 +289,26 @@ func (r *run) cancel(i int, req *pb.WatchCancelRequest) error {
 	return nil
 }
 
+// dropUnsynced cancels the watches of the past to which nothing was due: whether
+// etcd has found that out yet, or ends them with the next compaction, is chance.
+func (r *run) dropUnsynced() error {
+	for i, p := range r.pairs {
+		if p == nil {
+			continue
+		}
+		for _, id := range slices.Sorted(maps.Keys(p.watchers)) {
+			w := p.watchers[id]
+			if w.expired() || w.synced || len(w.got[0].events) > 0 {
+				continue
+			}
+			if err := r.cancel(i, &pb.WatchCancelRequest{WatchId: id}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // progress asks until both tell of the present revision. etcd keeps silent while
 // a watch of the stream lags, waits for the future or was ended by a compaction.
 func (r *run) progress(i int) error {
@@ -321,6 +346,9 @@ func (r *run) progress(i int) error {
 				return differf("stream %d of %s: %v", i, s.target.Name, err)
 			}
 		}
+	}
+	for _, w := range p.watchers {
+		w.synced = true
 	}
 	r.coverage.note("progress told")
 	return nil

@@ -16,6 +16,9 @@ type watcher struct {
 	start     int64 // the first revision that it asks for
 	compacted int64 // the last compaction when it was created
 	got       [2]delivered
+	// synced: etcd is known to have read all history for it, so that a compaction
+	// does not end it.
+	synced bool
 
 	read     int             // how much of the log was looked at for due events
 	asked    []*mvccpb.Event // those that are due
@@ -85,6 +88,7 @@ func newWatcher(created *pb.WatchResponse, req *pb.WatchCreateRequest, now bases
 	if w.start == 0 {
 		w.start = created.Header.Revision + 1
 	}
+	w.synced = w.start > created.Header.Revision
 	return w
 }
 

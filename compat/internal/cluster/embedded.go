@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // StartEmbedded runs one etcd server within this process, without fsync, on a
@@ -17,7 +18,8 @@ func StartEmbedded(ctx context.Context, dir string, maxTxnOps, maxRequestBytes u
 	cfg := embed.NewConfig()
 	cfg.Dir = dir
 	cfg.Logger = "zap"
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	// A logger that says nothing ends the process in silence too.
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop().WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic)))
 	cfg.UnsafeNoFsync = true
 	// Alone it is a leader at once; the least time to live follows from these.
 	cfg.TickMs, cfg.ElectionMs = 100, 1000
