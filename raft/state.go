@@ -266,7 +266,14 @@ func (r *Raft) ConfigurationAt(index Index) ConfigurationEntry {
 
 // Status gives a view of the replica. It allocates; the accessors do not.
 func (r *Raft) Status() Status {
-	s := Status{
+	var s Status
+	r.StatusInto(&s)
+	return s
+}
+
+// StatusInto is Status in memory that is used again: that of s.Peers.
+func (r *Raft) StatusInto(s *Status) {
+	*s = Status{
 		ID:            r.id,
 		State:         r.state,
 		HardState:     HardState{CurrentTerm: r.currentTerm, VotedFor: r.votedFor},
@@ -278,6 +285,7 @@ func (r *Raft) Status() Status {
 		AppliedIndex:  r.lastApplied,
 		Snapshot:      r.log.snapshot.ID,
 		Configuration: *r.log.configuration(),
+		Peers:         s.Peers[:0],
 	}
 	for i := range r.progress {
 		p := &r.progress[i]
@@ -291,7 +299,6 @@ func (r *Raft) Status() Status {
 			Active:           p.active,
 		})
 	}
-	return s
 }
 
 // adoptConfiguration puts the latest configuration of the log in force (MB-01).

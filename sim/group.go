@@ -23,6 +23,8 @@ type group struct {
 	replica *replica.Replica
 	out     replica.Output
 	inbox   inbox
+	spare   inbox // memory for the next one
+	status  raft.Status
 	timers  [timerSlots]timerSlot
 	alarm   instant // when the timers are looked at next; zero: never
 	gone    bool    // stopped: the replica is not stepped again
@@ -50,6 +52,19 @@ type inbox struct {
 	calls     []func()
 	reads     []replica.Reader
 	proposals []replica.Proposal
+}
+
+// emptied gives the memory of an inbox for another.
+func (in *inbox) emptied() inbox {
+	clear(in.applied)
+	clear(in.envelopes)
+	clear(in.calls)
+	clear(in.reads)
+	clear(in.proposals)
+	return inbox{
+		applied: in.applied[:0], envelopes: in.envelopes[:0], calls: in.calls[:0],
+		reads: in.reads[:0], proposals: in.proposals[:0],
+	}
 }
 
 const (
@@ -192,7 +207,8 @@ func (g *group) call(f func()) {
 // which package node does.
 func (g *group) process() {
 	in := g.inbox
-	g.inbox = inbox{}
+	g.inbox, g.spare = g.spare, inbox{}
+	defer func() { g.spare = in.emptied() }()
 	if in.synced {
 		g.step(func() { g.replica.Persisted(in.persisted, &g.out) })
 	}
@@ -267,8 +283,9 @@ func (g *group) step(f func()) {
 		g.w.note(uint64(g.n.id), uint64(u.HardState.CurrentTerm), uint64(u.First), uint64(u.Last), uint64(u.Compact))
 	}
 	if core != nil {
-		status := core.Status()
-		g.judge.Stepped(g.n.id, &status)
+		status := &g.status
+		core.StatusInto(status)
+		g.judge.Stepped(g.n.id, status)
 		g.w.note(uint64(g.n.id)<<32|uint64(g.id), uint64(status.HardState.CurrentTerm)<<8|uint64(state), uint64(status.CommitIndex), uint64(status.LastLog.Index))
 		g.term, g.state, g.leader = term, state, status.Leader
 	}

@@ -11,7 +11,6 @@ func (t instant) after(d time.Duration) instant { return t + instant(d) }
 // which they were scheduled.
 type event struct {
 	at   instant
-	seq  uint64
 	kind eventKind
 	// node, if not nil, is whose event it is: it does not happen if the process
 	// that was running under boot has ended, and waits while it is paused.
@@ -35,50 +34,79 @@ const (
 	judgeEvent
 )
 
-// queue is a binary heap by time and number.
+// queue is a heap by time and number, of four children each. The events
+// themselves lie apart from it and do not move: what moves holds no pointer,
+// which halves the cost.
 type queue struct {
-	heap []event
-	seq  uint64
+	heap   []place
+	events []event
+	free   []int32
+	seq    uint64
 }
+
+// place is where an event stands in the order.
+type place struct {
+	at   instant
+	seq  uint64
+	slot int32
+}
+
+func (p *place) before(o *place) bool { return p.at < o.at || p.at == o.at && p.seq < o.seq }
 
 func (q *queue) push(e event) {
 	q.seq++
-	e.seq = q.seq
-	q.heap = append(q.heap, e)
+	p := place{at: e.at, seq: q.seq}
+	if n := len(q.free); n > 0 {
+		p.slot = q.free[n-1]
+		q.free = q.free[:n-1]
+		q.events[p.slot] = e
+	} else {
+		p.slot = int32(len(q.events))
+		q.events = append(q.events, e)
+	}
+	q.heap = append(q.heap, p)
 	i := len(q.heap) - 1
 	for i > 0 {
-		parent := (i - 1) / 2
-		if !q.heap[i].before(&q.heap[parent]) {
+		parent := (i - 1) / 4
+		if !p.before(&q.heap[parent]) {
 			break
 		}
-		q.heap[i], q.heap[parent] = q.heap[parent], q.heap[i]
+		q.heap[i] = q.heap[parent]
 		i = parent
 	}
+	q.heap[i] = p
 }
 
 func (q *queue) pop() (event, bool) {
 	if len(q.heap) == 0 {
 		return event{}, false
 	}
-	top := q.heap[0]
+	top := q.heap[0].slot
 	n := len(q.heap) - 1
-	q.heap[0] = q.heap[n]
-	q.heap[n] = event{}
+	last := q.heap[n]
 	q.heap = q.heap[:n]
 	i := 0
 	for {
-		least := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < n && q.heap[child].before(&q.heap[least]) {
+		least := 4*i + 1
+		if least >= n {
+			break
+		}
+		for child := least + 1; child < min(4*i+5, n); child++ {
+			if q.heap[child].before(&q.heap[least]) {
 				least = child
 			}
 		}
-		if least == i {
-			return top, true
+		if !q.heap[least].before(&last) {
+			break
 		}
-		q.heap[i], q.heap[least] = q.heap[least], q.heap[i]
+		q.heap[i] = q.heap[least]
 		i = least
 	}
+	if n > 0 {
+		q.heap[i] = last
+	}
+	e := q.events[top]
+	q.events[top].do, q.events[top].node = nil, nil
+	q.free = append(q.free, top)
+	return e, true
 }
-
-func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }

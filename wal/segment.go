@@ -142,7 +142,7 @@ func writeHeaders(f vfs.File, h *segmentHeader) error {
 func writePreImage(f vfs.File, h *segmentHeader) error {
 	first, end := h.regions()
 	table := make([]byte, 0, int(end-first)*fingerprintSize)
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(1<<20, int(end-first)*sectorSize))
 	for at := first; at < end; {
 		n := min(end-at, uint32(len(buf)/sectorSize))
 		b := buf[:n*sectorSize]

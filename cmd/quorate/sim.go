@@ -52,6 +52,8 @@ type simSummary struct {
 	Events  int          `json:"events"`
 	Virtual float64      `json:"virtual_seconds"`
 	Seconds float64      `json:"seconds"`
+	// EventsPerCPUSecond counts all that the program did, judging included.
+	EventsPerCPUSecond float64 `json:"events_per_cpu_second"`
 	// Hash is made of the hashes of all runs: equal for equal runs.
 	Hash     string         `json:"hash"`
 	Coverage map[string]int `json:"coverage"`
@@ -103,8 +105,8 @@ func simOne(seed uint64, trace, asJSON bool, stdout, stderr io.Writer) int {
 		cfg.Trace = out
 	}
 	begin := time.Now()
-	r := sim.Run(cfg)
 	t := newTally(seed)
+	r := sim.Run(cfg)
 	t.add(&r)
 	if err := out.Flush(); err != nil {
 		fmt.Fprintln(stderr, "quorate sim:", err)
@@ -118,7 +120,7 @@ func simMany(ctx context.Context, from uint64, seeds, workers int, keepGoing, as
 	defer cancel()
 	// A run lives for a moment and leaves much behind: to collect it less often
 	// halves the time.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(1600)
 	begin := time.Now()
 	t := newTally(from)
 	var next atomic.Uint64
@@ -166,10 +168,11 @@ type tally struct {
 	summary  simSummary
 	coverage sim.Coverage
 	hash     uint64
+	cpu      time.Duration // used by the process before
 }
 
 func newTally(from uint64) *tally {
-	return &tally{summary: simSummary{From: from, Failed: []simFailure{}, Coverage: map[string]int{}}}
+	return &tally{cpu: cpuTime(), summary: simSummary{From: from, Failed: []simFailure{}, Coverage: map[string]int{}}}
 }
 
 func (t *tally) add(r *sim.Result) {
@@ -194,6 +197,9 @@ func (t *tally) progress() (done, failed int) {
 func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer) int {
 	s := &t.summary
 	s.Seconds = took.Seconds()
+	if cpu := cpuTime() - t.cpu; cpu > 0 {
+		s.EventsPerCPUSecond = float64(s.Events) / cpu.Seconds()
+	}
 	s.Hash = fmt.Sprintf("%016x", t.hash)
 	var missed []string
 	for i, name := range sim.Covered() {
@@ -215,8 +221,8 @@ func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer
 		err = encoder.Encode(s)
 	} else {
 		err = t.coverage.WriteTable(stdout)
-		fmt.Fprintf(stdout, "\n%d seeds from %d: %d events, %.0f s of virtual time in %.1f s (%.1f seeds per second), hash %s\n",
-			s.Seeds, s.From, s.Events, s.Virtual, s.Seconds, float64(s.Seeds)/s.Seconds, s.Hash)
+		fmt.Fprintf(stdout, "\n%d seeds from %d: %d events, %.0f s of virtual time in %.1f s (%.1f seeds per second), %.0f events per CPU second, hash %s\n",
+			s.Seeds, s.From, s.Events, s.Virtual, s.Seconds, float64(s.Seeds)/s.Seconds, s.EventsPerCPUSecond, s.Hash)
 		for _, f := range s.Failed {
 			fmt.Fprintf(stdout, "FAILED seed %d: %s\n  replay: %s\n", f.Seed, f.Error, f.Replay)
 		}
