@@ -128,7 +128,7 @@ func TestPlanted(t *testing.T) {
 		{"a path of a machine", "docs/a.md", "See " + "/" + "work/notes.\n", "names the path"},
 		{"a path of a home", "deploy/a.yaml", "dir: " + "/" + "home/me\n", "names the path"},
 		{"a path in a nested module", "bench/a.go", "package bench // " + "/" + "root/x\n", "names the path"},
-		{"part of an address", "docs/a.md", "https://example.org/work/paper\n", ""},
+		{"part of an address", "docs/a.md", "https://example.org" + "/" + "work/paper\n", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

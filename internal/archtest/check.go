@@ -55,7 +55,7 @@ func Check(tree fs.FS) ([]Violation, error) {
 				return fs.SkipDir
 			}
 			return nil
-		case !d.Type().IsRegular():
+		case !d.Type().IsRegular() || name == ".git": // a file in a linked work tree
 			return nil
 		}
 		return c.file(name, d, slices.ContainsFunc(nested, func(dir string) bool { return within(name, dir) }))
