@@ -88,6 +88,12 @@ func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, er
 				return replica.Restored{}, raft.SnapshotMeta{}, fmt.Errorf("nothing of the group is in the log, but the log is damaged where it may have been: %v; this replica must join anew under a new node id", f)
 			}
 		}
+		if disk, ok := cfg.StateMachine.(rsm.OnDisk); ok {
+			// One that outlived its log must not begin anew.
+			if _, _, err := replica.GoOn(&log, disk.DurableIndex()); err != nil {
+				return replica.Restored{}, raft.SnapshotMeta{}, err
+			}
+		}
 		return replica.Restored{}, raft.SnapshotMeta{}, nil
 	}
 	if len(log.Faults) > 0 {
@@ -99,12 +105,10 @@ func (n *Node) restore(cfg GroupConfig) (replica.Restored, raft.SnapshotMeta, er
 	restored := replica.Restored{Log: log}
 	if disk, ok := cfg.StateMachine.(rsm.OnDisk); ok {
 		durable := disk.DurableIndex()
-		if durable > log.Last && durable > log.Snapshot.ID.Index {
-			return restored, raft.SnapshotMeta{}, fmt.Errorf("the state machine is durable up to index %d but the log ends at %d: the log or an old copy of it was lost; this replica must join anew under a new node id", durable, log.Last)
-		}
-		if durable+1 >= log.First {
+		at, goesOn, err := replica.GoOn(&log, durable)
+		if err != nil || goesOn {
 			restored.Applied = durable
-			return restored, replica.MetaAt(&log, durable), nil
+			return restored, at, err
 		}
 	}
 	info, ok := replica.NewestUsable(&log, n.store.List(log.Group))

@@ -32,6 +32,10 @@ type Config struct {
 	Machine func(group raft.GroupID) check.Hasher
 	Command func(r *rand.Rand) []byte
 
+	// Service, if not nil, makes a whole server of one group, and its clients, in
+	// place of the above. A run has its own.
+	Service func() Service
+
 	// Trace, if not nil, is told what happens and why, a line per event.
 	Trace io.Writer
 
@@ -149,6 +153,9 @@ func drawProfile(cfg *Config, r *rand.Rand) profile {
 	}
 	if cfg.Groups > 0 {
 		p.groups = cfg.Groups
+	}
+	if cfg.Service != nil {
+		p.groups = 1
 	}
 	if cfg.Operations > 0 {
 		p.operations = cfg.Operations

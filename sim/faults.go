@@ -67,6 +67,9 @@ func (w *world) lastCalm() {
 		for _, c := range w.clients {
 			c.stopped = true
 		}
+		if w.service != nil {
+			w.service.Stop()
+		}
 		w.poll(10*w.p.election, w.p.heartbeat, check.Progress, w.quiet, func() { w.done = true })
 	})
 }
@@ -187,6 +190,9 @@ func (w *world) quiet() error {
 		if err := g.Converged(); err != nil {
 			return err
 		}
+	}
+	if w.service != nil {
+		return w.service.Quiet()
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ type group struct {
 
 	applier *replica.Applier
 	machine check.Hasher
+	disk    rsm.OnDisk // the machine, if it is one
+	hosted  *Process   // of a Service
 	tasks   []replica.Task
 	working bool
 
@@ -94,18 +96,17 @@ func kindOf(slot int) raft.TimerKind {
 // openGroup begins a group with what the disk holds of it.
 func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) {
 	id := raft.GroupID(len(n.groups) + 1)
-	g := &group{n: n, w: n.w, id: id, judge: judge, machine: n.w.machine(id)}
+	g := &group{n: n, w: n.w, id: id, judge: judge}
+	if err := g.openMachine(); err != nil {
+		return nil, err
+	}
 	log, found := n.log.Group(id)
 	if found && len(log.Faults) > 0 {
 		return nil, fmt.Errorf("the log is damaged: %v", log.Faults)
 	}
-	var restored replica.Restored
-	var at raft.SnapshotMeta
-	if found {
-		var err error
-		if restored, at, err = g.restore(log); err != nil {
-			return nil, err
-		}
+	restored, at, err := g.restore(log)
+	if err != nil {
+		return nil, err
 	}
 	if err := g.report(&log, whole, none); err != nil {
 		return nil, err
@@ -116,14 +117,13 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 		restored.Log.HardState.VotedFor = raft.None
 	}
 	p := &n.w.p
-	var err error
 	g.replica, err = replica.New(replica.Config{
 		Group: id,
 		Raft: raft.Config{
 			ID: n.id, MaxUncommittedBytes: p.maxUncommitted,
 			MaxInFlightMessages: p.maxInFlight, MaxInFlightBytes: p.inFlightBytes,
 		},
-		Incarnation: n.incarnation, Voters: n.ids, FirstRead: raft.ReadID(n.w.nodeRand.Uint64()),
+		Incarnation: n.incarnation, Voters: n.ids, OnDisk: g.disk != nil, FirstRead: raft.ReadID(n.w.nodeRand.Uint64()),
 		MaxBatchBytes: p.maxBatchBytes, MaxUnappliedBytes: p.maxUnapplied, CacheBytes: p.cacheBytes,
 		SnapshotBytes: p.snapshotBytes, SnapshotFactor: p.snapshotFactor, TailBytes: p.tailBytes,
 	}, restored)
@@ -137,9 +137,32 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 	return g, nil
 }
 
+func (g *group) openMachine() error {
+	if g.w.service == nil {
+		g.machine = g.w.machine(g.id)
+	} else {
+		g.hosted = &Process{g: g, boot: g.n.boot}
+		g.n.process = g.hosted
+		var err error
+		if g.machine, err = g.w.service.Boot(g.hosted); err != nil {
+			return fmt.Errorf("state machine: %w", err)
+		}
+	}
+	g.disk, _ = g.machine.(rsm.OnDisk)
+	return nil
+}
+
 // restore brings the state machine as far as it can without the log.
 func (g *group) restore(log wal.GroupState) (replica.Restored, raft.SnapshotMeta, error) {
 	restored := replica.Restored{Log: log}
+	if g.disk != nil {
+		durable := g.disk.DurableIndex()
+		at, goesOn, err := replica.GoOn(&log, durable)
+		if err != nil || goesOn {
+			restored.Applied = durable
+			return restored, at, err
+		}
+	}
 	info, ok := replica.NewestUsable(&log, g.n.store.List(g.id))
 	if !ok {
 		if log.Snapshot.ID.Index != 0 {
@@ -288,6 +311,7 @@ func (g *group) step(f func()) {
 		g.judge.Stepped(g.n.id, status)
 		g.w.note(uint64(g.n.id)<<32|uint64(g.id), uint64(status.HardState.CurrentTerm)<<8|uint64(state), uint64(status.CommitIndex), uint64(status.LastLog.Index))
 		g.term, g.state, g.leader = term, state, status.Leader
+		g.tellLeader()
 	}
 	for i := range out.Send[sent:] {
 		g.judge.Sent(g.n.id, &out.Send[sent+i].Message)

@@ -49,9 +49,11 @@ type node struct {
 	log    *wal.WAL
 	store  *snapshot.Store
 	groups []*group
-	syncer syncer
-	woken  bool
-	sends  []packet // by peer, while a worker runs
+	// process is what a Service has here, from its boot on.
+	process *Process
+	syncer  syncer
+	woken   bool
+	sends   []packet // by peer, while a worker runs
 }
 
 // powerLost is what an event panics with when the disk of a node has no power
@@ -231,6 +233,10 @@ func (n *node) identify() error {
 // exit ends the process; what it handed to the operating system stays.
 func (n *node) exit() {
 	n.up = false
+	if n.process != nil {
+		n.w.service.Ended(n.process)
+		n.process = nil
+	}
 	for _, g := range n.groups {
 		g.gone = true
 		g.judge.Stopped(n.id)

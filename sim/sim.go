@@ -32,7 +32,8 @@ type world struct {
 	// references are the judges' own state machines.
 	references []check.Hasher
 	clients    []*client
-	calm       bool // faults are over, for now or for ever
+	service    Service // in place of clients, or nil
+	calm       bool    // faults are over, for now or for ever
 	faults     int
 
 	operations  int
@@ -88,8 +89,19 @@ func Run(cfg Config) (result Result) {
 		hash:        14695981039346656037,
 	}
 	w.p = drawProfile(&cfg, stream(cfg.Seed, profileStream))
+	if cfg.Service != nil {
+		w.service = cfg.Service()
+		defer w.service.Close()
+		w.cfg.Machine = func(raft.GroupID) check.Hasher { return w.service.Reference() }
+		w.cfg.Command = w.service.Probe
+	}
 	w.build()
 	w.run()
+	if w.err == nil && w.service != nil {
+		if err := w.service.Finish(); err != nil {
+			w.fail(err)
+		}
+	}
 	if w.err == nil {
 		w.judgeHistory()
 	}
@@ -120,7 +132,11 @@ func (w *world) build() {
 	for _, n := range w.nodes {
 		w.at(between(w.nodeRand, 0, w.p.election), faultEvent, func() { n.start() })
 	}
-	w.startClients()
+	if w.service != nil {
+		w.service.Begin(&World{w})
+	} else {
+		w.startClients()
+	}
 	w.startSchedule()
 }
 

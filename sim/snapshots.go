@@ -12,9 +12,27 @@ import (
 	"github.com/quorate/quorate/transport"
 )
 
-// takeSnapshot pictures the state as it is now and writes it out while applying
-// goes on: a file is begun, filled, and committed at moments apart.
+// takeSnapshot has the state as it is now written out while applying goes on. A
+// state machine on disk keeps its own state; the log only has to know how far.
 func (g *group) takeSnapshot() {
+	if g.disk != nil {
+		g.disk.Flush()
+		durable := g.disk.DurableIndex()
+		g.call(func() { g.replica.DurableUpTo(durable, &g.out) })
+		return
+	}
+	g.picture(func(info snapshot.Info, err error) {
+		if err != nil {
+			g.replica.SnapshotFailed()
+			return
+		}
+		g.replica.SnapshotTaken(info.Meta, int64(info.Size), &g.out)
+	})
+}
+
+// picture takes a view now: a file is begun, filled, and committed at moments
+// apart. Done is called as a step of the replica.
+func (g *group) picture(done func(snapshot.Info, error)) {
 	meta := g.applier.At()
 	view, err := g.machine.Snapshot()
 	if err != nil {
@@ -22,10 +40,10 @@ func (g *group) takeSnapshot() {
 		return
 	}
 	id := g.w.nodeRand.Uint64()
-	g.n.after(g.n.spread(g.w.p.syncTime), snapshotEvent, func() { g.writeSnapshot(meta, view, id) })
+	g.n.after(g.n.spread(g.w.p.syncTime), snapshotEvent, func() { g.writeSnapshot(meta, view, id, done) })
 }
 
-func (g *group) writeSnapshot(meta raft.SnapshotMeta, view rsm.View, id uint64) {
+func (g *group) writeSnapshot(meta raft.SnapshotMeta, view rsm.View, id uint64, done func(snapshot.Info, error)) {
 	w, err := g.n.store.Create(g.id, meta, id)
 	if err == nil {
 		if err = view.WriteSnapshot(context.Background(), w); err != nil {
@@ -34,30 +52,30 @@ func (g *group) writeSnapshot(meta raft.SnapshotMeta, view rsm.View, id uint64) 
 	}
 	err = errors.Join(err, view.Close())
 	if err != nil {
-		g.snapshotFailed(err)
+		g.snapshotFailed(err, done)
 		return
 	}
 	g.n.after(g.n.spread(4*g.w.p.syncTime)+g.n.fault.syncDelay(g.n), snapshotEvent, func() {
 		info, err := w.Commit()
 		if err != nil {
-			g.snapshotFailed(err)
+			g.snapshotFailed(err, done)
 			return
 		}
 		g.w.count(countSnapshotTaken)
 		g.w.tracef("node %d, group %d: snapshot %v stored", g.n.id, g.id, info.Meta.ID)
 		g.judge.SnapshotStored(g.n.id, info.Meta)
-		g.call(func() { g.replica.SnapshotTaken(info.Meta, int64(info.Size), &g.out) })
+		g.call(func() { done(info, nil) })
 	})
 }
 
-func (g *group) snapshotFailed(err error) {
+func (g *group) snapshotFailed(err error, done func(snapshot.Info, error)) {
 	g.n.checkPower(err)
 	g.w.count(countSnapshotFailed)
 	g.w.tracef("node %d, group %d: no snapshot: %v", g.n.id, g.id, err)
 	if !g.n.hurt {
 		g.w.fail(fmt.Errorf("node %d: snapshot: %w", g.n.id, err))
 	}
-	g.call(func() { g.replica.SnapshotFailed() })
+	g.call(func() { done(snapshot.Info{}, err) })
 }
 
 func (g *group) removeSnapshots(before raft.EntryID) {
@@ -97,14 +115,33 @@ const (
 func (g *group) sendSnapshot(transfer raft.SendSnapshot) {
 	s := &sender{g: g, peer: transfer.Peer, session: g.w.nodeRand.Uint64(), moved: g.w.now}
 	g.sending = append(g.sending, s)
-	var ok bool
-	if s.info, ok = g.n.store.Newest(g.id); !ok || s.info.Meta.ID.Index+1 < g.replica.Core().FirstIndex() {
+	info, ok := g.n.store.Newest(g.id)
+	switch covers := ok && info.Meta.ID.Index+1 >= g.replica.Core().FirstIndex(); {
+	case covers:
+		s.begin(transfer, info)
+	case g.disk != nil:
+		// There is none until a follower needs one.
+		g.picture(func(info snapshot.Info, err error) {
+			if err != nil {
+				s.end(false)
+				return
+			}
+			s.begin(transfer, info)
+		})
+	default:
 		if !g.n.hurt {
 			g.w.fail(fmt.Errorf("node %d, group %d: no snapshot covers the log from %d on (B-25)", g.n.id, g.id, g.replica.Core().FirstIndex()))
 		}
 		s.end(false)
+	}
+}
+
+func (s *sender) begin(transfer raft.SendSnapshot, info snapshot.Info) {
+	g := s.g
+	if s.ended {
 		return
 	}
+	s.info, s.moved = info, g.w.now
 	offer, err := g.w.net.codec.Offer(transport.SnapshotOffer{
 		From: g.n.id, Group: g.id, Term: transfer.Term, Round: transfer.Round, Meta: s.info.Meta, Size: s.info.Size, ID: s.info.ID,
 	})

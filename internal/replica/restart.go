@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"fmt"
+
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/snapshot"
 	"github.com/quorate/quorate/wal"
@@ -38,6 +40,20 @@ func TermAt(log *wal.GroupState, index raft.Index) raft.Term {
 		term = run.Term
 	}
 	return term
+}
+
+// GoOn says whether a state machine that is durable up to an index by itself can
+// go on from there with the entries of the log, and gives what it then holds; if
+// not it has to be restored from a snapshot first. The error is that the log, or
+// what it was, is lost.
+func GoOn(log *wal.GroupState, durable raft.Index) (raft.SnapshotMeta, bool, error) {
+	if durable > log.Last && durable > log.Snapshot.ID.Index {
+		return raft.SnapshotMeta{}, false, fmt.Errorf("the state machine is durable up to index %d but the log ends at %d: the log or an old copy of it was lost; this replica must join anew under a new node id", durable, log.Last)
+	}
+	if durable+1 < log.First {
+		return raft.SnapshotMeta{}, false, nil
+	}
+	return MetaAt(log, durable), true, nil
 }
 
 // MetaAt describes the state up to an index of the log, for a state machine that
