@@ -59,7 +59,7 @@ func Start(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, registry: prometheus.NewRegistry(), keeper: keyspace.NewKeeper(),
+		config: config, registry: prometheus.NewRegistry(), keeper: keyspace.NewKeeper(keyspace.Process{}),
 		ready: make(chan struct{}), failed: make(chan error, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())

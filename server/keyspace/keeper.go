@@ -33,10 +33,11 @@ const (
 // holders ask. It is the store's lease observer, and answers what other members
 // ask the leader. All methods are safe for concurrent use.
 type Keeper struct {
+	runtime Runtime
 	tracker *lease.Tracker
-	// changed is signalled when leadership may have changed, noted when there is a
-	// renewal to log.
-	changed, noted chan struct{}
+	// news is set when leadership may have changed, when there is a lease or a
+	// renewal, and when something that was begun has ended.
+	news Signal
 
 	mu sync.Mutex
 	// waiting are keep-alives that the next command of renewals confirms; dying
@@ -52,15 +53,17 @@ type renewal struct {
 }
 
 // NewKeeper makes a keeper that does not lead.
-func NewKeeper() *Keeper {
+func NewKeeper(runtime Runtime) *Keeper {
 	return &Keeper{
-		tracker: lease.New(renewalPeriod, revokeRetry),
-		changed: make(chan struct{}, 1), noted: make(chan struct{}, 1), dying: map[int64][]renewal{},
+		runtime: runtime, tracker: lease.New(renewalPeriod, revokeRetry), news: runtime.NewSignal(), dying: map[int64][]renewal{},
 	}
 }
 
 // LeaseGranted is called when a grant is applied.
-func (p *Keeper) LeaseGranted(id, ttl int64) { p.tracker.Granted(time.Now(), id, ttl); signal(p.noted) }
+func (p *Keeper) LeaseGranted(id, ttl int64) {
+	p.tracker.Granted(p.runtime.Now(), id, ttl)
+	p.news.Set()
+}
 
 // LeaseRevoked is called when a revocation is applied.
 func (p *Keeper) LeaseRevoked(id int64) {
@@ -75,14 +78,7 @@ func (p *Keeper) LeaseRevoked(id int64) {
 }
 
 // LeaderChanged is called when leadership may have changed.
-func (p *Keeper) LeaderChanged() { signal(p.changed) }
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
+func (p *Keeper) LeaderChanged() { p.news.Set() }
 
 // A question to the leader, and its answer:
 //
@@ -122,7 +118,7 @@ func (p *Keeper) Answer(command []byte) func(reply func(result rsm.Result, ok bo
 		return func(reply func(rsm.Result, bool)) { p.keepAlive(id, reply) }
 	case askRemaining:
 		return func(reply func(rsm.Result, bool)) {
-			left, _, err := p.tracker.Remaining(time.Now(), id)
+			left, _, err := p.tracker.Remaining(p.runtime.Now(), id)
 			switch {
 			case errors.Is(err, lease.ErrNotFound):
 				reply(leaseAnswer(answerNotFound, 0), true)
@@ -138,7 +134,7 @@ func (p *Keeper) Answer(command []byte) func(reply func(result rsm.Result, ok bo
 
 func (p *Keeper) keepAlive(id int64, reply func(rsm.Result, bool)) {
 	p.mu.Lock()
-	ttl, err := p.tracker.KeepAlive(time.Now(), id)
+	ttl, err := p.tracker.KeepAlive(p.runtime.Now(), id)
 	r := renewal{id: id, ttl: ttl, answer: reply}
 	switch {
 	case err == nil:
@@ -149,7 +145,7 @@ func (p *Keeper) keepAlive(id int64, reply func(rsm.Result, bool)) {
 	p.mu.Unlock()
 	switch {
 	case err == nil:
-		signal(p.noted)
+		p.news.Set()
 	case errors.Is(err, lease.ErrNotFound):
 		reply(leaseAnswer(answerNotFound, 0), true)
 	case !errors.Is(err, lease.ErrExpired):
@@ -171,117 +167,6 @@ func (p *Keeper) demote() {
 	for _, r := range waiting {
 		r.answer(rsm.Result{}, false)
 	}
-}
-
-// KeepLeases ends leases that are over, while this member leads, until ctx ends.
-func (k *Keyspace) KeepLeases(ctx context.Context) {
-	p := k.config.Keeper
-	for {
-		if leader, term := k.group.Leader(); leader == k.config.Self {
-			k.reign(ctx, p, term)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.changed:
-		}
-	}
-}
-
-// leads reports whether this member leads in a term.
-func (k *Keyspace) leads(term raft.Term) bool {
-	leader, now := k.group.Leader()
-	return leader == k.config.Self && now == term
-}
-
-// reign keeps leases for as long as this member leads in term.
-func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// All that earlier leaders had applied is in the store before the leases are
-	// looked at. Those granted meanwhile are heard of or found by the second look.
-	for {
-		if err := k.confirm(ctx); err == nil {
-			break
-		}
-		if ctx.Err() != nil || !k.leads(term) {
-			return
-		}
-	}
-	now := time.Now()
-	p.tracker.Promote(now, k.store.Leases())
-	defer p.demote()
-	for _, l := range k.store.Leases() {
-		p.tracker.Granted(now, l.ID, l.TTL)
-	}
-	var busy sync.WaitGroup
-	defer busy.Wait()
-	defer cancel()
-	slots := make(chan struct{}, revokesMax)
-	renewed := make(chan struct{}, 1) // holds a token while a renewal is under way
-	last := now
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for k.leads(term) {
-		for _, id := range p.tracker.Expired(time.Now(), cap(slots)-len(slots)) {
-			slots <- struct{}{}
-			busy.Go(func() {
-				defer signal(p.noted)
-				defer func() { <-slots }()
-				k.end(ctx, p, id, term)
-			})
-		}
-		if next := k.nextRenewal(p, last); !time.Now().Before(next) {
-			select {
-			case renewed <- struct{}{}:
-				last = time.Now()
-				busy.Go(func() {
-					defer signal(p.noted)
-					defer func() { <-renewed }()
-					k.renew(ctx, p)
-				})
-			default:
-			}
-		}
-		timer.Reset(k.untilWork(p, last, len(slots) < cap(slots), len(renewed) == 0))
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.changed:
-		case <-p.noted:
-		case <-timer.C:
-		}
-	}
-}
-
-// nextRenewal is when the next command of renewals is due.
-func (k *Keyspace) nextRenewal(p *Keeper, last time.Time) time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.waiting) > 0 {
-		return last.Add(renewalGap)
-	}
-	return last.Add(renewalPeriod)
-}
-
-// idleWait is how long to wait when there is no lease.
-const idleWait = time.Hour
-
-// untilWork is how long there is nothing to do. What cannot be begun yet is begun
-// when something ends, which signals it.
-func (k *Keyspace) untilWork(p *Keeper, last time.Time, mayRevoke, mayRenew bool) time.Duration {
-	expiry, any := p.tracker.Next()
-	if !any {
-		return idleWait
-	}
-	now, wait := time.Now(), idleWait
-	if mayRevoke {
-		wait = min(wait, expiry.Sub(now))
-	}
-	if mayRenew {
-		wait = min(wait, k.nextRenewal(p, last).Sub(now))
-	}
-	return max(wait, 0)
 }
 
 // end proposes the end of a lease that is over.

@@ -43,7 +43,7 @@ type Config struct {
 	// Hub tells watchers of the store's changes.
 	Hub *watch.Hub
 	// Keeper ends leases. It must be the store's lease observer, and answer the
-	// group's questions.
+	// group's questions. The keyspace has its runtime.
 	Keeper *Keeper
 	// Self is this member.
 	Self raft.NodeID
@@ -65,6 +65,7 @@ type Keyspace struct {
 	allowAll bool
 	group    Group
 	store    *store.Store
+	runtime  Runtime
 
 	proposalsPending, proposalsFailed atomic.Int64
 	leasesExpired, leasesRenewed      atomic.Int64
@@ -81,7 +82,7 @@ func New(config Config) *Keyspace {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	k := &Keyspace{config: config, group: config.Group, store: config.Store}
+	k := &Keyspace{config: config, group: config.Group, store: config.Store, runtime: config.Keeper.runtime}
 	_, k.allowAll = config.Authorizer.(AllowAll)
 	return k
 }
@@ -98,7 +99,7 @@ func (k *Keyspace) Revision() int64 { return k.store.Revision() }
 
 // within bounds what a request may take.
 func (k *Keyspace) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, k.config.Timeout, ErrTimeout)
+	return k.runtime.WithTimeout(ctx, k.config.Timeout, ErrTimeout)
 }
 
 // timedOut tells the server's patience from the client's.

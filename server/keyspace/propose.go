@@ -79,12 +79,6 @@ func (k *Keyspace) awaitLeader(ctx context.Context, err error) bool {
 	if errors.As(err, &refused) && (refused.Leader == raft.None || refused.Leader != leader || refused.Term != term) {
 		return true
 	}
-	pause := time.NewTimer(min(k.config.ElectionTimeout/20+time.Millisecond, 50*time.Millisecond))
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	k.runtime.NewSignal().Wait(ctx, min(k.config.ElectionTimeout/20+time.Millisecond, 50*time.Millisecond))
+	return ctx.Err() == nil
 }

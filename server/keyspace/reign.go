@@ -1,0 +1,126 @@
+package keyspace
+
+import (
+	"context"
+	"time"
+
+	"github.com/quorate/quorate/raft"
+)
+
+// KeepLeases ends leases that are over, while this member leads, until ctx ends.
+func (k *Keyspace) KeepLeases(ctx context.Context) {
+	p := k.config.Keeper
+	for ctx.Err() == nil {
+		if leader, term := k.group.Leader(); leader == k.config.Self {
+			k.reign(ctx, p, term)
+			continue
+		}
+		p.news.Wait(ctx, idleWait)
+	}
+}
+
+// leads reports whether this member leads in a term.
+func (k *Keyspace) leads(term raft.Term) bool {
+	leader, now := k.group.Leader()
+	return leader == k.config.Self && now == term
+}
+
+// reign keeps leases for as long as this member leads in term.
+func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// All that earlier leaders had applied is in the store before the leases are
+	// looked at. Those granted meanwhile are heard of or found by the second look.
+	for {
+		if err := k.confirm(ctx); err == nil {
+			break
+		}
+		if ctx.Err() != nil || !k.leads(term) {
+			return
+		}
+	}
+	now := k.runtime.Now()
+	p.tracker.Promote(now, k.store.Leases())
+	defer p.demote()
+	for _, l := range k.store.Leases() {
+		p.tracker.Granted(now, l.ID, l.TTL)
+	}
+	r := &reign{p: p, last: now}
+	for k.leads(term) && ctx.Err() == nil {
+		revoke, renew, wait := r.next(k.runtime.Now())
+		for _, id := range revoke {
+			k.runtime.Go(func() {
+				defer r.ended(&r.revoking)
+				k.end(ctx, p, id, term)
+			})
+		}
+		if renew {
+			k.runtime.Go(func() {
+				defer r.ended(&r.renewing)
+				k.renew(ctx, p)
+			})
+		}
+		p.news.Wait(ctx, wait)
+	}
+	cancel()
+	for r.busy() {
+		p.news.Wait(context.Background(), idleWait)
+	}
+}
+
+// A reign decides what a leader has to do for leases, and when.
+type reign struct {
+	p *Keeper
+	// last is when the last command of renewals was begun.
+	last time.Time
+	// The keeper's lock guards the counts of what is under way.
+	revoking, renewing int
+}
+
+// idleWait is how long to wait when there is no lease.
+const idleWait = time.Hour
+
+// next gives what is to be begun now, and counts it as begun: leases to revoke, and
+// whether to log renewals. It is to be asked again after wait, or when there are
+// news. What cannot be begun yet is when something ends, which is news.
+func (r *reign) next(now time.Time) (revoke []int64, renew bool, wait time.Duration) {
+	p := r.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	revoke = p.tracker.Expired(now, revokesMax-r.revoking)
+	r.revoking += len(revoke)
+	expiry, leases := p.tracker.Next()
+	due := r.last.Add(renewalPeriod)
+	if len(p.waiting) > 0 {
+		due = r.last.Add(renewalGap)
+	}
+	// Whoever waits is answered even if the last lease has gone meanwhile.
+	wanted := leases || len(p.waiting) > 0
+	if r.renewing == 0 && wanted && !now.Before(due) {
+		renew, r.last = true, now
+		r.renewing++
+	}
+	wait = idleWait
+	if leases && r.revoking < revokesMax {
+		wait = min(wait, expiry.Sub(now))
+	}
+	if wanted && r.renewing == 0 {
+		wait = min(wait, due.Sub(now))
+	}
+	return revoke, renew, max(wait, 0)
+}
+
+// ended says that something that was begun has ended.
+func (r *reign) ended(count *int) {
+	r.p.mu.Lock()
+	*count--
+	r.p.mu.Unlock()
+	r.p.news.Set()
+}
+
+// busy reports whether anything is under way.
+func (r *reign) busy() bool {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	return r.revoking+r.renewing > 0
+}
