@@ -8,5 +8,6 @@
 // every observation whether a property was broken ([Group.Err]). It decides what
 // is right; it runs no replica and repairs nothing.
 //
-// [Linearizable] judges what clients saw of registers.
+// [Model.Linearizable] judges what clients saw; [Linearizable] does so for
+// registers.
 package check

@@ -2,10 +2,7 @@ package check
 
 import (
 	"fmt"
-	"math"
 	"time"
-
-	"github.com/anishathalye/porcupine"
 )
 
 // RegisterOp is what a client did to a register, and saw.
@@ -27,9 +24,6 @@ type RegisterOp struct {
 	// Call and Return are times on one clock.
 	Call, Return int64
 }
-
-// Never is the Return of an operation that may still take effect.
-const Never = math.MaxInt64
 
 // RegisterKind says what an operation does.
 type RegisterKind uint8
@@ -71,38 +65,27 @@ func Append(value, argument uint64) uint64 {
 	return value ^ value>>29
 }
 
-// Linearizable judges a history of registers. It gives an error that names the
-// register if there is no order of the operations in which each takes effect at
-// one moment between its Call and its Return. Patience, if not zero, bounds the
-// time; a register that was not decided in it is an error too.
+// Linearizable judges a history of registers, as Model.Linearizable does.
 func Linearizable(history []RegisterOp, patience time.Duration) error {
-	var keys []uint64
-	byKey := map[uint64][]porcupine.Operation{}
+	operations := make([]Operation, len(history))
 	for i := range history {
 		op := &history[i]
-		if byKey[op.Key] == nil {
-			keys = append(keys, op.Key)
-		}
-		byKey[op.Key] = append(byKey[op.Key], porcupine.Operation{ClientId: op.Client, Input: op, Output: op, Call: op.Call, Return: op.Return})
+		operations[i] = Operation{Client: op.Client, Input: op, Output: op.Result, Unknown: op.Unknown, Call: op.Call, Return: op.Return}
 	}
-	for _, key := range keys {
-		switch porcupine.CheckOperationsTimeout(registers, byKey[key], patience) {
-		case porcupine.Ok:
-		case porcupine.Illegal:
-			return fmt.Errorf("%s: register %d: no order of its %d operations explains what clients saw", Linearizability, key, len(byKey[key]))
-		default:
-			return fmt.Errorf("%s: register %d: not decided within %v", Linearizability, key, patience)
-		}
-	}
-	return nil
+	return Registers().Linearizable(operations, patience)
 }
 
-var registers = porcupine.Model{
-	Init: func() any { return uint64(0) },
-	Step: func(state, _, output any) (bool, any) {
-		op := output.(*RegisterOp)
-		next, result := op.Step(state.(uint64))
-		return op.Unknown || result == op.Result, next
-	},
-	Hash: func(state any) uint64 { return state.(uint64) },
+// Registers is the model of registers: inputs are of type *RegisterOp, answers
+// what is said at RegisterOp.Result.
+func Registers() *Model {
+	equal := func(a, b any) bool { return a.(uint64) == b.(uint64) }
+	return &Model{
+		Init: func() any { return uint64(0) },
+		Step: func(state, input any) (next, answer any) {
+			value, result := input.(*RegisterOp).Step(state.(uint64))
+			return value, result
+		},
+		Partition: func(input any) string { return fmt.Sprintf("register %d", input.(*RegisterOp).Key) },
+		Equal:     equal, Same: equal,
+	}
 }

@@ -41,6 +41,7 @@ const (
 	NoCommitByOldTerm   = "B-13 No Commit by Old Term"
 	SnapshotConsistency = "B-14 Snapshot Consistency"
 	Linearizability     = "B-20 Linearizability"
+	MonotoneReads       = "B-21 Monotone Reads"
 	ReadFreshness       = "B-22 Read Freshness"
 	Progress            = "B-28 Progress"
 	// Recovery: what a replica finds after a restart is what was durable when

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -19,6 +21,7 @@ type client struct {
 	stopped bool
 	current *operation
 	hints   []raft.NodeID // of the leader, by group
+	seen    []raft.Index  // of each group's log, by what was answered (B-21)
 }
 
 // operation is one attempt of a client to do something. It is also what the
@@ -28,11 +31,16 @@ type operation struct {
 	client  *client
 	id      uint64
 	group   int
-	op      check.RegisterOp
-	command []byte
+	input   any
+	command []byte // nil: query is read
+	query   any
+	answer  any
+	index   raft.Index // up to which the state was that answered
 	stale   bool
-	at      raft.NodeID // a node that it has to be done at, or raft.None
-	then    func()      // after it succeeded; the client of such an operation never gives up
+	// call and answered are when the client asked and heard.
+	call, answered instant
+	at             raft.NodeID // a node that it has to be done at, or raft.None
+	then           func()      // after it succeeded; the client of such an operation never gives up
 
 	deadline instant
 	floor    raft.Index
@@ -43,10 +51,14 @@ type operation struct {
 
 func (w *world) startClients() {
 	for i := range w.p.clients {
-		c := &client{w: w, id: i + 1, hints: make([]raft.NodeID, w.p.groups)}
+		c := w.newClient(i + 1)
 		w.clients = append(w.clients, c)
 		c.think()
 	}
+}
+
+func (w *world) newClient(id int) *client {
+	return &client{w: w, id: id, hints: make([]raft.NodeID, w.p.groups), seen: make([]raft.Index, w.p.groups)}
 }
 
 func (c *client) think() {
@@ -70,46 +82,47 @@ func (c *client) draw() *operation {
 	if w.p.skew > 1 && r.Float64()*w.p.skew > 1 {
 		o.group = 0
 	}
-	o.op.Key = r.Uint64N(registerKeys)
-	switch x := r.Float64(); {
-	case x < w.p.readShare:
-		o.op.Kind = check.ReadRegister
+	c.drawInto(o)
+	if o.command == nil {
 		o.stale = r.IntN(10) == 0
-	case r.IntN(4) == 0:
-		o.op.Kind = check.CompareAndSwap
-	case r.IntN(3) == 0:
-		o.op.Kind = check.AppendRegister
-	default:
-		o.op.Kind = check.WriteRegister
-	}
-	if o.op.Kind == check.CompareAndSwap {
-		if ref, ok := w.reference(o.group); ok {
-			o.op.Expected = ref.keys[o.op.Key].value // right more often than not
-		}
 	}
 	return o
 }
 
-func (w *world) reference(group int) (*registers, bool) {
-	r, ok := w.references[group].(*registers)
-	return r, ok
-}
-
-// begin gives the operation its name and sends it off.
-func (c *client) begin(o *operation) {
+// drawInto lets the subject make the operation up.
+func (c *client) drawInto(o *operation) {
 	w := c.w
 	w.nextOp++
-	w.operations++
 	o.id = w.nextOp
-	o.op.Client, o.op.Call = c.id, int64(w.now)
-	o.op.Argument = o.id
-	if o.op.Kind != check.ReadRegister {
-		if w.cfg.Machine != nil {
-			o.command = w.cfg.Command(w.clientRand)
-		} else {
-			command := registerCommand{operation: o.id, op: o.op}
-			o.command = command.encode(w.clientRand.IntN(w.p.attachmentMax))
+	op := w.subject.Draw(&Draw{Rand: w.clientRand, ID: o.id, Client: c.id, Peek: func(query any) any {
+		answer, err := w.references[o.group].Read(context.Background(), query)
+		if err != nil {
+			w.fail(fmt.Errorf("the reference cannot read %v: %w", query, err))
 		}
+		return answer
+	}})
+	o.command, o.query, o.input = nil, op.Query, op.Input
+	switch {
+	case w.service != nil:
+		o.command = op.Command
+	case op.Command != nil:
+		o.command = frame(o.id, op.Command)
+	}
+	switch {
+	case o.input != nil:
+	case op.Command != nil:
+		o.input = op.Command
+	default:
+		o.input = op.Query
+	}
+}
+
+// begin sends the operation off.
+func (c *client) begin(o *operation) {
+	w := c.w
+	w.operations++
+	o.call = w.now
+	if o.command != nil {
 		w.outstanding[o.id] = o
 	}
 	c.current = o
@@ -125,7 +138,7 @@ func (o *operation) try() {
 	if to == raft.None {
 		to = o.client.hints[o.group]
 	}
-	if to == raft.None || o.at == raft.None && r.IntN(8) == 0 || o.at == raft.None && o.op.Kind == check.ReadRegister {
+	if to == raft.None || o.at == raft.None && r.IntN(8) == 0 || o.at == raft.None && o.command == nil {
 		to = raft.NodeID(1 + r.IntN(len(w.nodes)))
 	}
 	w.arriveAt(o, to, w.p.latency)
@@ -149,7 +162,7 @@ func (w *world) arriveAt(o *operation, to raft.NodeID, in time.Duration) {
 
 func (o *operation) arrive(g *group) {
 	o.on = g
-	if o.op.Kind != check.ReadRegister {
+	if o.command != nil {
 		g.inbox.proposals = append(g.inbox.proposals, o)
 		g.n.wake()
 		return
@@ -181,7 +194,11 @@ func (o *operation) Done(outcome replica.Outcome, result rsm.Result) {
 	w.note(o.id, uint64(outcome), result.Value)
 	switch outcome {
 	case replica.Applied:
-		o.op.Result = result.Value
+		if o.answer = result; w.service == nil {
+			o.index = w.commits[o.id].index
+		} else {
+			o.index = g.applier.At().ID.Index
+		}
 		w.at(w.p.latency, clientEvent, func() { o.succeed() })
 	case replica.Unknown:
 		w.at(w.p.latency, clientEvent, func() { o.unknown() })
@@ -253,15 +270,16 @@ func (r *reader) Ready(outcome replica.Outcome) {
 // look reads the state as it is.
 func (o *operation) look() {
 	g, w := o.on, o.w
-	if w.cfg.Machine == nil {
-		value, err := g.query(o.op.Key)
+	o.index = g.applier.At().ID.Index
+	if w.service == nil {
+		answer, err := g.query(o.query)
 		if err != nil {
-			w.fail(err)
+			w.fail(fmt.Errorf("node %d: read %v: %w", g.n.id, o.query, err))
 			return
 		}
-		o.op.Result = value.(uint64)
+		o.answer = answer
 	}
-	w.note(o.id, o.op.Result)
+	w.note(o.id, uint64(o.index))
 	w.at(w.p.latency, clientEvent, func() { o.succeed() })
 }
 
@@ -271,15 +289,22 @@ func (o *operation) succeed() {
 		return
 	}
 	w := o.w
-	if o.op.Kind != check.ReadRegister {
+	o.answered = w.now
+	if o.command != nil {
 		delete(w.outstanding, o.id)
-		if _, ok := w.commits[o.id]; !ok && w.cfg.Machine == nil {
+		if _, ok := w.commits[o.id]; !ok && w.service == nil {
 			w.judges[o.group].Fail(raft.None, check.StateMachineSafety, "operation %d was answered and is not committed", o.id)
 		}
 	}
 	if !o.stale {
-		o.op.Return = int64(w.now)
-		w.history[o.group] = append(w.history[o.group], o.op)
+		if seen := &o.client.seen[o.group]; o.index < *seen {
+			w.judges[o.group].Fail(raft.None, check.MonotoneReads, "client %d is answered from the state up to %d after one up to %d", o.client.id, o.index, *seen)
+		} else {
+			*seen = o.index
+		}
+		w.history[o.group] = append(w.history[o.group], check.Operation{
+			Client: o.client.id, Input: o.input, Output: o.answer, Call: int64(o.call), Return: int64(w.now),
+		})
 	}
 	o.end()
 }
@@ -298,7 +323,7 @@ func (o *operation) giveUp() {
 	if o.ended {
 		return
 	}
-	if o.op.Kind != check.ReadRegister {
+	if o.command != nil {
 		if o.on == nil && !o.taken {
 			// Nobody ever took it.
 			o.w.refused[o.id] = true
@@ -327,30 +352,27 @@ func (o *operation) end() {
 // committed hears of every committed entry, in order.
 func (w *world) committed(group int, e *entry.Entry) {
 	w.note(uint64(e.Index), uint64(e.Term), uint64(e.Checksum))
-	if e.Kind != entry.Command || w.cfg.Machine != nil {
+	if e.Kind != entry.Command || w.service != nil {
 		return
 	}
-	c, err := decodeCommand(e.Payload)
-	if err != nil {
-		w.fail(err)
+	if len(e.Payload) < operationBytes {
+		w.fail(fmt.Errorf("entry %d is committed, and nobody's", e.Index))
 		return
 	}
-	if w.refused[c.operation] {
-		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d was refused and is committed at %d", c.operation, e.Index)
+	id := binary.LittleEndian.Uint64(e.Payload)
+	if w.refused[id] {
+		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d was refused and is committed at %d", id, e.Index)
 	}
-	if before, ok := w.commits[c.operation]; ok {
-		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d is committed at %d and at %d", c.operation, before.index, e.Index)
+	if before, ok := w.commits[id]; ok {
+		w.judges[group].Fail(raft.None, check.StateMachineSafety, "operation %d is committed at %d and at %d", id, before.index, e.Index)
 	}
-	w.commits[c.operation] = commit{w.now, e.Index}
+	w.commits[id] = commit{w.now, e.Index}
 }
 
 // judgeHistory judges what clients saw. An operation without an answer takes
 // effect until it was committed, or, all replicas being equal and quiet now,
 // never.
 func (w *world) judgeHistory() {
-	if w.cfg.Machine != nil {
-		return
-	}
 	for id := uint64(1); id <= w.nextOp; id++ {
 		o := w.outstanding[id]
 		if o == nil {
@@ -362,11 +384,15 @@ func (w *world) judgeHistory() {
 			continue
 		}
 		w.count(countUnknownCommitted)
-		o.op.Unknown, o.op.Return = true, int64(c.at)
-		w.history[o.group] = append(w.history[o.group], o.op)
+		w.history[o.group] = append(w.history[o.group], check.Operation{
+			Client: o.client.id, Input: o.input, Unknown: true, Call: int64(o.call), Return: int64(c.at),
+		})
+	}
+	if w.subject.Model == nil {
+		return
 	}
 	for i := range w.history {
-		if err := check.Linearizable(w.history[i], time.Minute); err != nil {
+		if err := w.subject.Model.Linearizable(w.history[i], time.Minute); err != nil {
 			w.fail(fmt.Errorf("group %d: %w", i+1, err))
 		}
 	}
@@ -377,14 +403,23 @@ func (w *world) judgeHistory() {
 func (w *world) probe(then func()) {
 	left := 0
 	answered := func() { left-- }
-	ask := func(group int, at raft.NodeID, kind check.RegisterKind) {
+	ask := func(group int, at raft.NodeID, write bool) {
 		left++
 		var attempt func()
-		c := &client{w: w, id: -1 - left, stopped: true, hints: make([]raft.NodeID, w.p.groups)}
+		c := w.newClient(-1 - left)
 		attempt = func() {
-			o := &operation{w: w, client: c, group: group, at: at, op: check.RegisterOp{Kind: kind}}
+			o := &operation{w: w, client: c, group: group, at: at}
+			for tries := 0; ; tries++ {
+				if c.drawInto(o); (o.command != nil) == write {
+					break
+				}
+				if tries == 1000 { // the subject has none
+					answered()
+					return
+				}
+			}
 			o.then = func() {
-				if o.op.Return != 0 {
+				if o.answered != 0 {
 					answered()
 					return
 				}
@@ -395,9 +430,9 @@ func (w *world) probe(then func()) {
 		attempt()
 	}
 	for i := range w.judges {
-		ask(i, raft.None, check.WriteRegister)
+		ask(i, raft.None, true)
 		for _, n := range w.nodes {
-			ask(i, n.id, check.ReadRegister)
+			ask(i, n.id, false)
 		}
 	}
 	w.poll(10*w.p.election, w.p.election/8, check.Progress, func() error {

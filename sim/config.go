@@ -5,9 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"time"
-
-	"github.com/quorate/quorate/check"
-	"github.com/quorate/quorate/raft"
 )
 
 // Config says what to simulate. With a Seed alone everything else is drawn from
@@ -25,15 +22,12 @@ type Config struct {
 	// Quiet injects no fault at all.
 	Quiet bool
 
-	// Machine, if not nil, makes the replicated state machines in place of the
-	// built-in registers, for whose clients linearizability is checked as well.
-	// It must be deterministic, and Hash tell equal states from others. Command
-	// draws a command for it.
-	Machine func(group raft.GroupID) check.Hasher
-	Command func(r *rand.Rand) []byte
+	// Subject, if not nil, is the state machine under test, in place of built-in
+	// registers.
+	Subject *Subject
 
 	// Service, if not nil, makes a whole server of one group, and its clients, in
-	// place of the above. A run has its own.
+	// place of a Subject. A run has its own.
 	Service func() Service
 
 	// Trace, if not nil, is told what happens and why, a line per event.

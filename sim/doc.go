@@ -15,8 +15,7 @@
 //		log.Fatal(result.Err, result.Replay())
 //	}
 //
-// A state machine of one's own is run by setting [Config.Machine] and
-// [Config.Command].
+// A state machine of one's own is run by setting [Config.Subject].
 //
 // The package decides when things happen and what fails. It decides nothing that
 // the protocol, the log or the snapshots decide, and simulates no transport: it

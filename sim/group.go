@@ -30,7 +30,7 @@ type group struct {
 	gone    bool    // stopped: the replica is not stepped again
 
 	applier *replica.Applier
-	machine check.Hasher
+	machine *machine
 	disk    rsm.OnDisk // the machine, if it is one
 	hosted  *Process   // of a Service
 	tasks   []replica.Task
@@ -137,18 +137,21 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 	return g, nil
 }
 
-func (g *group) openMachine() error {
+func (g *group) openMachine() (err error) {
 	if g.w.service == nil {
-		g.machine = g.w.machine(g.id)
+		g.machine, err = g.w.newMachine(Place{Node: g.n.id, Group: g.id, Disk: g.n.disk})
 	} else {
 		g.hosted = &Process{g: g, boot: g.n.boot}
 		g.n.process = g.hosted
-		var err error
-		if g.machine, err = g.w.service.Boot(g.hosted); err != nil {
-			return fmt.Errorf("state machine: %w", err)
+		var hosted check.Hasher
+		if hosted, err = g.w.service.Boot(g.hosted); err == nil {
+			g.machine = bareMachine(hosted)
 		}
 	}
-	g.disk, _ = g.machine.(rsm.OnDisk)
+	if err != nil {
+		return fmt.Errorf("state machine: %w", err)
+	}
+	g.disk, _ = g.machine.StateMachine.(rsm.OnDisk)
 	return nil
 }
 

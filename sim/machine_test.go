@@ -6,12 +6,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/quorate/quorate/check"
-	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/rsm"
 )
 
@@ -30,7 +28,6 @@ func (a *adder) Apply(entries []rsm.Entry) error {
 	return nil
 }
 
-func (a *adder) Hash() uint64                           { return a.sum }
 func (a *adder) Read(context.Context, any) (any, error) { return a.sum, nil }
 func (a *adder) Snapshot() (rsm.View, error)            { return adderView(a.sum), nil }
 func (a *adder) Close() error                           { return nil }
@@ -54,15 +51,33 @@ func (v adderView) WriteSnapshot(_ context.Context, w io.Writer) error {
 }
 func (v adderView) Close() error { return nil }
 
-func addNumber(r *rand.Rand) []byte {
-	return append(binary.LittleEndian.AppendUint64(nil, r.Uint64()), bytes.Repeat([]byte{7}, r.IntN(200))...)
+// adders is the subject: commands add numbers, queries read the sum.
+func adders(forgetful bool) *Subject {
+	return &Subject{
+		New: func(Place) (rsm.StateMachine, error) { return &adder{forgetful: forgetful}, nil },
+		Draw: func(d *Draw) Op {
+			if d.IntN(3) == 0 {
+				return Op{Query: "sum"}
+			}
+			return Op{Command: append(binary.LittleEndian.AppendUint64(nil, d.Uint64()), bytes.Repeat([]byte{7}, d.IntN(200))...)}
+		},
+		Model: &check.Model{
+			Init: func() any { return uint64(0) },
+			Step: func(state, input any) (next, answer any) {
+				if command, ok := input.([]byte); ok {
+					sum := state.(uint64)*31 + binary.LittleEndian.Uint64(command)
+					return sum, rsm.Result{Value: sum}
+				}
+				return state, state
+			},
+		},
+	}
 }
 
 // A state machine of the user's own runs under the same faults and judges.
 func TestOwnMachine(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
-		r := Run(Config{Seed: seed, Command: addNumber, Machine: func(raft.GroupID) check.Hasher { return &adder{} }})
-		if r.Err != nil {
+		if r := Run(Config{Seed: seed, Subject: adders(false)}); r.Err != nil {
 			t.Errorf("seed %d: %v", seed, r.Err)
 		}
 	}
@@ -71,7 +86,7 @@ func TestOwnMachine(t *testing.T) {
 // One that does not restore what it saved is found out.
 func TestOwnMachineThatForgets(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
-		r := Run(Config{Seed: seed, Command: addNumber, Machine: func(raft.GroupID) check.Hasher { return &adder{forgetful: true} }})
+		r := Run(Config{Seed: seed, Subject: adders(true)})
 		if r.Err != nil {
 			if !strings.Contains(r.Err.Error(), check.StateMachineSafety) {
 				t.Errorf("seed %d: found, but as something else: %v", seed, r.Err)

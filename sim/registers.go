@@ -18,7 +18,7 @@ import (
 //
 // A command, integers little-endian, is
 //
-//	operation u64 | key u8 | kind u8 | argument u64 | expected u64 | attachment
+//	key u8 | kind u8 | argument u64 | expected u64 | attachment
 type registers struct {
 	keys    []register
 	history uint64 // of all commands, in order
@@ -33,41 +33,27 @@ type register struct {
 
 const (
 	registerKeys  = 8
-	commandHeader = 8 + 1 + 1 + 8 + 8
+	commandHeader = 1 + 1 + 8 + 8
 )
 
 func newRegisters() *registers { return &registers{keys: make([]register, registerKeys)} }
 
-type registerCommand struct {
-	operation uint64
-	op        check.RegisterOp
-	attached  []byte
+func encodeRegisterOp(op *check.RegisterOp, attachment []byte) []byte {
+	b := make([]byte, 0, commandHeader+len(attachment))
+	b = append(b, byte(op.Key), byte(op.Kind))
+	b = binary.LittleEndian.AppendUint64(b, op.Argument)
+	b = binary.LittleEndian.AppendUint64(b, op.Expected)
+	return append(b, attachment...)
 }
 
-func (c *registerCommand) encode(attachment int) []byte {
-	b := make([]byte, 0, commandHeader+attachment)
-	b = binary.LittleEndian.AppendUint64(b, c.operation)
-	b = append(b, byte(c.op.Key), byte(c.op.Kind))
-	b = binary.LittleEndian.AppendUint64(b, c.op.Argument)
-	b = binary.LittleEndian.AppendUint64(b, c.op.Expected)
-	for i := range attachment {
-		b = append(b, byte(c.operation)+byte(i))
+func decodeRegisterOp(b []byte) (op check.RegisterOp, attachment []byte, err error) {
+	if len(b) < commandHeader || b[0] >= registerKeys || b[1] > byte(check.AppendRegister) {
+		return op, nil, fmt.Errorf("command of %d bytes is not one of ours", len(b))
 	}
-	return b
-}
-
-func decodeCommand(b []byte) (registerCommand, error) {
-	if len(b) < commandHeader || b[8] >= registerKeys || b[9] > byte(check.AppendRegister) {
-		return registerCommand{}, fmt.Errorf("command of %d bytes is not one of ours", len(b))
-	}
-	return registerCommand{
-		operation: binary.LittleEndian.Uint64(b),
-		op: check.RegisterOp{
-			Key: uint64(b[8]), Kind: check.RegisterKind(b[9]),
-			Argument: binary.LittleEndian.Uint64(b[10:]), Expected: binary.LittleEndian.Uint64(b[18:]),
-		},
-		attached: b[commandHeader:],
-	}, nil
+	return check.RegisterOp{
+		Key: uint64(b[0]), Kind: check.RegisterKind(b[1]),
+		Argument: binary.LittleEndian.Uint64(b[2:]), Expected: binary.LittleEndian.Uint64(b[10:]),
+	}, b[commandHeader:], nil
 }
 
 func mix(x uint64) uint64 {
@@ -86,17 +72,17 @@ func (r *registers) share(key int) uint64 {
 func (r *registers) Apply(entries []rsm.Entry) error {
 	for i := range entries {
 		e := &entries[i]
-		c, err := decodeCommand(e.Command)
+		op, attachment, err := decodeRegisterOp(e.Command)
 		if err != nil {
 			return err
 		}
-		key := int(c.op.Key)
+		key := int(op.Key)
 		r.sum -= r.share(key)
-		value, result := c.op.Step(r.keys[key].value)
+		value, result := op.Step(r.keys[key].value)
 		// A view may share the old attachment.
-		r.keys[key] = register{value: value, attachment: append([]byte(nil), c.attached...)}
+		r.keys[key] = register{value: value, attachment: append([]byte(nil), attachment...)}
 		r.sum += r.share(key)
-		r.history = mix(r.history ^ c.operation ^ result<<1 ^ uint64(e.Index)<<32)
+		r.history = mix(r.history ^ op.Argument ^ result<<1 ^ uint64(e.Index)<<32)
 		r.applied++
 		e.Result = rsm.Result{Value: result}
 	}

@@ -30,14 +30,15 @@ type world struct {
 	net    network
 	judges []*check.Group // by group, the first is group 1
 	// references are the judges' own state machines.
-	references []check.Hasher
+	references []*machine
 	clients    []*client
 	service    Service // in place of clients, or nil
 	calm       bool    // faults are over, for now or for ever
 	faults     int
 
 	operations  int
-	history     [][]check.RegisterOp // by group, for linearizability
+	subject     *Subject
+	history     [][]check.Operation // by group, for linearizability
 	outstanding map[uint64]*operation
 	commits     map[uint64]commit // by operation
 	refused     map[uint64]bool
@@ -92,8 +93,6 @@ func Run(cfg Config) (result Result) {
 	if cfg.Service != nil {
 		w.service = cfg.Service()
 		defer w.service.Close()
-		w.cfg.Machine = func(raft.GroupID) check.Hasher { return w.service.Reference() }
-		w.cfg.Command = w.service.Probe
 	}
 	w.build()
 	w.run()
@@ -116,9 +115,19 @@ func (w *world) build() {
 	for i := range w.p.voters {
 		ids = append(ids, raft.NodeID(i+1))
 	}
-	w.history = make([][]check.RegisterOp, w.p.groups)
+	w.history = make([][]check.Operation, w.p.groups)
+	switch w.subject = w.cfg.Subject; {
+	case w.service != nil:
+		w.subject = probes(w.service)
+	case w.subject == nil:
+		w.subject = registerSubject(&w.p)
+	}
 	for i := range w.p.groups {
-		reference := w.machine(raft.GroupID(i + 1))
+		reference, err := w.newMachine(Place{Group: raft.GroupID(i + 1)})
+		if err != nil {
+			w.fail(err)
+			return
+		}
 		g := check.NewGroup(raft.GroupID(i+1), ids, reference)
 		g.OnCommit(func(e *entry.Entry) { w.committed(i, e) })
 		w.references = append(w.references, reference)
@@ -138,13 +147,6 @@ func (w *world) build() {
 		w.startClients()
 	}
 	w.startSchedule()
-}
-
-func (w *world) machine(id raft.GroupID) check.Hasher {
-	if w.cfg.Machine != nil {
-		return w.cfg.Machine(id)
-	}
-	return newRegisters()
 }
 
 // at schedules something that is nobody's in particular.
