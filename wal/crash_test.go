@@ -334,3 +334,60 @@ func TestRemainsEndASegment(t *testing.T) {
 		t.Fatalf("%d segments, the last %+v", n, w.segments[n-1].header)
 	}
 }
+
+// A seal with no batch behind it stays while what it cut is still there, and what
+// it cut stays cut (found by simulation, seed 407050).
+func TestSealOutlivesWhatItCut(t *testing.T) {
+	disk := vfs.NewMem()
+	ms := models{}
+	c := chain{group: 1}
+	w := mustOpen(t, testOptions(disk))
+	write(t, w, ms, c.next(2, 100))
+	// tear writes two batches that are never synced and loses the first sector of
+	// the one before: the other stays, whole, behind it.
+	tear := func() {
+		t.Helper()
+		lost := c
+		u := lost.next(1, 100)
+		var name string
+		var at int64
+		name, at, _, _, _ = place(w, func() {
+			if err := w.Write([]Update{u}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err := w.Write([]Update{lost.next(1, 100)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, err := disk.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, sectorSize), at); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		w = mustOpen(t, testOptions(disk))
+		if d := ms.diff(w); d != "" {
+			t.Fatal(d)
+		}
+	}
+	tear()
+	write(t, w, ms, c.next(1, testSegment))
+	if n := len(w.segments); n != 4 || w.segments[1].header.FirstBatch != 2 || w.segments[1].held {
+		t.Fatalf("%d segments, the second %+v: want an empty seal among four", n, w.segments[1].header)
+	}
+	tear()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w = mustOpen(t, testOptions(disk))
+	if d := ms.diff(w); d != "" {
+		t.Fatal(d)
+	}
+}

@@ -73,6 +73,9 @@ func (w *WAL) remove() error {
 		w.segments = w.segments[1:]
 		keep := seg.header.Size == w.make.size && len(w.free) < freeMax
 		w.mu.Unlock()
+		if err := w.uncover(seg); err != nil {
+			return err
+		}
 		if err := seg.file.Close(); err != nil {
 			return err
 		}
@@ -93,7 +96,18 @@ func (w *WAL) remove() error {
 	}
 }
 
-// retire moves oldest past the segments that nobody needs. It gives the sequence
+// uncover comes before a segment's name goes. If the segment is a seal, those
+// before it are gone for good first: a power loss that brought back the name of
+// one, and not the seal's, would bring back what the seal cut.
+func (w *WAL) uncover(seg *segment) error {
+	if seg.header.FirstBatch == 0 {
+		return nil
+	}
+	return w.make.fs.SyncDir(w.make.dir)
+}
+
+// retire moves oldest past the segments that nobody needs and that are synced:
+// a batch that gives one up claims that what was in it was durable. It gives the sequence
 // before which segments are to be emptied; zero if none is.
 func (w *WAL) retire() (limit uint64) {
 	w.mu.Lock()
@@ -104,7 +118,7 @@ func (w *WAL) retire() (limit uint64) {
 		if seg.header.Sequence < w.oldest {
 			continue
 		}
-		if len(inUse) == 0 && k < len(w.segments)-1 && !w.needed(seg) {
+		if len(inUse) == 0 && k < len(w.segments)-1 && !seg.dirty && !w.needed(seg) {
 			w.oldest = w.segments[k+1].header.Sequence
 			continue
 		}

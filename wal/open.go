@@ -112,7 +112,7 @@ func (w *WAL) settle(r *recovered) error {
 		return w.discard(r)
 	}
 	for _, seg := range r.files {
-		if seg.header.Sequence >= r.oldest && (seg.damaged || seg.held) {
+		if seg.header.Sequence >= r.oldest && (seg.damaged || seg.held || seg.sealsFor(w.segments, r.number)) {
 			w.segments = append(w.segments, seg)
 		}
 	}
@@ -194,6 +194,9 @@ func (w *WAL) discard(r *recovered) error {
 	}
 	r.files = kept
 	for _, seg := range gone {
+		if err := w.uncover(seg); err != nil {
+			return err
+		}
 		err := seg.file.Close()
 		if err = errors.Join(err, w.make.fs.Remove(path.Join(w.make.dir, seg.name))); err != nil {
 			return err

@@ -60,6 +60,7 @@ type recovered struct {
 	groups          map[raft.GroupID]*group
 	batches         []*found
 	number, durable uint64 // last batch kept; newest known to have been synced
+	claimed         uint64 // newest that a batch says was synced: one that a recovery made durable may never have been
 	prev            uint32
 	oldest          uint64
 	identity        Identity
@@ -239,10 +240,10 @@ func (a *assembly) finish() {
 		}
 		break
 	}
-	r.durable = a.sealed
 	for _, f := range a.batches {
-		r.durable = max(r.durable, f.durable)
+		r.claimed = max(r.claimed, f.durable)
 	}
+	r.durable = max(a.sealed, r.claimed)
 	for k, f := range a.batches {
 		if !f.dataOK && f.torn && f.first > r.durable {
 			r.cut = f.first
@@ -335,7 +336,7 @@ func (r *recovered) replay() error {
 			if err := g.apply(rec, f.seg, int64(f.dataAt)*sectorSize); err != nil {
 				return fmt.Errorf("wal: %s: group %d: %w", f.seg.name, rec.group, err)
 			}
-			if u, ok := r.unproven[rec.group]; rec.first != 0 && rec.kind == kindUpdate && f.first > r.durable && (!ok || rec.first < u) {
+			if u, ok := r.unproven[rec.group]; rec.first != 0 && rec.kind == kindUpdate && f.first > r.claimed && (!ok || rec.first < u) {
 				r.unproven[rec.group] = rec.first
 			}
 			if contradict {

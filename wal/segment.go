@@ -63,6 +63,13 @@ func (s *segment) refer(g *group) {
 	s.groups[g.id] = g
 }
 
+// sealsFor reports whether the segment cuts something off those before it that no
+// later seal would, if batches up to last are kept. Such a seal stays as long as
+// any of them, also when no batch is in it.
+func (s *segment) sealsFor(before []*segment, last uint64) bool {
+	return s.header.FirstBatch != 0 && s.header.FirstBatch <= last && len(before) > 0
+}
+
 func (s *segment) room() uint32 { return s.back - s.front }
 
 // maker makes segments.
