@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -12,111 +13,166 @@ import (
 	"github.com/quorate/quorate/compat/internal/cluster"
 )
 
-// failovers kills the leader under a light load of clients without deadlines, and
-// tells for how long no write succeeded at all, and the longest that any one
-// client waited for one write, failed attempts included.
-func failovers(ctx context.Context, o options) error {
-	clusters, stop, err := o.start(ctx, 3)
+// A kill is one failover: for how long no write was done at all, and the longest
+// that any one client waited for one write, failed attempts included.
+type kill struct {
+	Server  cluster.Kind `json:"server"`
+	Stopped float64      `json:"writes_stopped_seconds"`
+	Stalled float64      `json:"longest_stall_seconds"`
+}
+
+const failoverClients = 24
+
+// failovers kills the leader under a light load of clients without deadlines, each
+// connected to all nodes.
+func failovers(ctx context.Context, o *options, r *report) error {
+	clusters, stop, err := o.start(ctx, 3, failoverName)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	const clients = 24
-	fmt.Printf("kill -9 of the leader, %d clients without deadlines, each connected to all 3 processes, election timeout %v, %d kills each\n\n",
-		clients, o.election, o.rounds)
-	stopped, stalled := make(map[cluster.Kind][]time.Duration), make(map[cluster.Kind][]time.Duration)
 	for range o.rounds {
 		for _, kind := range o.servers {
-			silence, stall, err := failover(ctx, clusters[kind], clients)
+			k, err := failover(ctx, clusters[kind])
 			if err != nil {
 				return fmt.Errorf("%s: %w\n%s", kind, err, clusters[kind].Logs(2000))
 			}
-			fmt.Printf("%-8s writes stopped for %-8s longest stall of a client %s\n", kind, seconds(silence), seconds(stall))
-			stopped[kind] = append(stopped[kind], silence)
-			stalled[kind] = append(stalled[kind], stall)
+			k.Server = kind
+			fmt.Fprintf(o.out, "%-8s leader killed: writes stopped for %.2f s, longest stall of a client %.2f s\n", kind, k.Stopped, k.Stalled)
+			r.Failovers = append(r.Failovers, k)
 		}
-	}
-	fmt.Print("\n| server | writes stop for | longest stall of a client |\n|---|---|---|\n")
-	for _, kind := range o.servers {
-		fmt.Printf("| %s | %s | %s |\n", kind, spread(stopped[kind], seconds), spread(stalled[kind], seconds))
 	}
 	return nil
 }
 
-func failover(ctx context.Context, c *cluster.Cluster, clients int) (silence, stall time.Duration, err error) {
+// A rescue watches what clients do around a kill.
+type rescue struct {
+	mu      sync.Mutex
+	killed  time.Time
+	first   time.Time // the first write done after the kill that was not answered by the dead
+	longest time.Duration
+}
+
+// done notes a write, and reports whether it shows that its client writes again.
+func (s *rescue) done(began, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.killed.IsZero() {
+		return false
+	}
+	s.longest = max(s.longest, now.Sub(began))
+	// What the leader answered before it died does not count.
+	if !began.After(s.killed) && now.Sub(began) <= 100*time.Millisecond {
+		return false
+	}
+	if s.first.IsZero() {
+		s.first = now
+	}
+	return true
+}
+
+// write writes one key again and again until ctx ends, and says when it has
+// written a few times after the kill.
+func (s *rescue) write(ctx context.Context, c *clientv3.Client, key string, again chan<- struct{}) {
+	after := 0
+	for ctx.Err() == nil {
+		began := time.Now()
+		for {
+			if _, err := c.Put(ctx, key, "x"); err == nil || ctx.Err() != nil {
+				break
+			}
+		}
+		if ctx.Err() == nil && s.done(began, time.Now()) {
+			if after++; after == 3 {
+				again <- struct{}{}
+			}
+		}
+		pause(ctx, 5*time.Millisecond)
+	}
+}
+
+func failover(ctx context.Context, c *cluster.Cluster) (kill, error) {
 	load, end := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	defer end()
-	var (
-		mu       sync.Mutex
-		killed   time.Time
-		first    time.Time // the first write begun and done after the kill
-		longest  time.Duration
-		wg       sync.WaitGroup
-		finished = make(chan struct{}, clients)
-	)
-	for i := range clients {
+	s, again := &rescue{}, make(chan struct{}, failoverClients)
+	for i := range failoverClients {
 		cl, err := clientv3.New(c.ClientConfig())
 		if err != nil {
-			return 0, 0, err
+			return kill{}, err
 		}
 		defer cl.Close()
-		wg.Go(func() {
-			after := 0
-			for load.Err() == nil {
-				began := time.Now()
-				for {
-					_, err := cl.Put(load, "failover/"+strconv.Itoa(i), "x")
-					if err == nil || load.Err() != nil {
-						break
-					}
-				}
-				now := time.Now()
-				mu.Lock()
-				if !killed.IsZero() && load.Err() == nil {
-					// What was answered by the leader before it died does not count.
-					if began.After(killed) || now.Sub(began) > 100*time.Millisecond {
-						if first.IsZero() {
-							first = now
-						}
-						after++
-					}
-					longest = max(longest, now.Sub(began))
-				}
-				mu.Unlock()
-				if after == 3 {
-					finished <- struct{}{}
-					after++
-				}
-				pause(load, 5*time.Millisecond)
-			}
-		})
+		wg.Go(func() { s.write(load, cl, "failover/"+strconv.Itoa(i), again) })
 	}
 	pause(ctx, 2*time.Second)
 	leader, err := c.Leader(ctx)
 	if err != nil {
-		return 0, 0, err
+		return kill{}, err
 	}
 	if err := leader.Kill(); err != nil {
-		return 0, 0, err
+		return kill{}, err
 	}
-	mu.Lock()
-	killed = time.Now()
-	mu.Unlock()
+	s.mu.Lock()
+	s.killed = time.Now()
+	s.mu.Unlock()
 	timeout := time.After(30 * time.Second)
-	for range clients {
+	for range failoverClients {
 		select {
-		case <-finished:
+		case <-again:
 		case <-timeout:
-			return 0, 0, fmt.Errorf("after 30 s not every client writes again")
+			return kill{}, fmt.Errorf("after 30 s not every client writes again")
 		case <-ctx.Done():
-			return 0, 0, ctx.Err()
+			return kill{}, ctx.Err()
 		}
 	}
 	end()
 	wg.Wait()
-	silence, stall = first.Sub(killed), longest
+	k := kill{Stopped: s.first.Sub(s.killed).Seconds(), Stalled: s.longest.Seconds()}
 	if err := leader.Start(); err != nil {
-		return 0, 0, err
+		return k, err
 	}
-	return silence, stall, c.WaitReady(ctx)
+	return k, c.WaitReady(ctx)
+}
+
+func (r *report) failoverFigures(server cluster.Kind) (stopped, stalled []float64) {
+	for _, k := range r.Failovers {
+		if k.Server == server {
+			stopped, stalled = append(stopped, k.Stopped), append(stalled, k.Stalled)
+		}
+	}
+	return stopped, stalled
+}
+
+// judgeFailovers asks of every kill what was to be reached, not of the median.
+func (r *report) judgeFailovers() {
+	stopped, stalled := r.failoverFigures(cluster.Quorate)
+	if len(stopped) == 0 {
+		return
+	}
+	aim := 2 * r.o.election.Seconds()
+	most := func(values []float64, bound float64) bool {
+		for _, v := range values {
+			if v > bound {
+				return false
+			}
+		}
+		return true
+	}
+	r.verdict("writes stop, leader killed", fmt.Sprintf("at most two election timeouts, %.2f s, each time", aim),
+		spread(stopped, "%.2f s"), most(stopped, aim))
+	r.verdict("longest stall of a client", fmt.Sprintf("at most %.2f s, each time", aim+0.5),
+		spread(stalled, "%.2f s"), most(stalled, aim+0.5))
+}
+
+func (r *report) printFailovers(w io.Writer) {
+	if len(r.Failovers) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nkill -9 of the leader, %d clients without deadlines, each connected to all nodes, election timeout %v, %d times:\n", failoverClients, r.o.election, r.o.rounds)
+	fmt.Fprint(w, "\n| server | writes stop for | longest stall of a client |\n|---|---|---|\n")
+	for _, server := range r.o.servers {
+		stopped, stalled := r.failoverFigures(server)
+		fmt.Fprintf(w, "| %s | %s | %s |\n", server, spread(stopped, "%.2f s"), spread(stalled, "%.2f s"))
+	}
 }

@@ -1,16 +1,25 @@
-// Command versus measures Quorate beside etcd through the same stock client: three
-// processes each, on this machine's loopback and disk, in turns.
+// Command versus measures Quorate beside etcd through the same stock client:
+// three processes each, with the same flags, on this machine's loopback and disk,
+// in turns, so that whatever else the machine does disturbs both alike.
 //
-//	go run ./cmd/versus put        puts per second, their latencies, the servers' CPU
-//	go run ./cmd/versus failover   how long writes stop when the leader is killed
-//	go run ./cmd/versus restart    how long one node with much data takes to serve again
+//	go run ./cmd/versus               puts, gets, transactions and watchers
+//	go run ./cmd/versus put get       only these
+//	go run ./cmd/versus failover      how long writes stop when the leader is killed
+//	go run ./cmd/versus restart       how long one node with 1 GiB takes to serve again
+//	go run ./cmd/versus all           everything
+//
+// Flags come last; -help lists them. It ends with what was to be reached and
+// whether it was. -json prints all measurements to standard output, and the text
+// to standard error.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
@@ -20,14 +29,17 @@ import (
 	"github.com/quorate/quorate/compat/internal/cluster"
 )
 
-// options are what the flags say.
+// options are what the command line says.
 type options struct {
+	what        []string
 	servers     []cluster.Kind
 	rounds      int
 	duration    time.Duration
 	warmUp      time.Duration
+	pause       time.Duration
 	clients     int
 	connections int
+	watchers    int
 	size        int
 	keySpace    int
 	election    time.Duration
@@ -35,45 +47,101 @@ type options struct {
 	bytes       int64
 	noFsync     bool
 	dir         string
+	profiles    string
+	flags       []string
+	json        bool
+
+	// out is for people.
+	out io.Writer
 }
+
+const (
+	failoverName = "failover"
+	restartName  = "restart"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "versus:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string) error {
-	measures := map[string]func(context.Context, options) error{"put": puts, "failover": failovers, "restart": restarts}
-	if len(args) == 0 || measures[args[0]] == nil {
-		return errors.New("say what to measure: put, failover or restart")
+func parse(args []string) (*options, error) {
+	o := &options{out: os.Stdout}
+	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		o.what = append(o.what, args[0])
+		args = args[1:]
 	}
-	var o options
-	f := flag.NewFlagSet("versus "+args[0], flag.ContinueOnError)
-	servers := f.String("servers", "quorate,etcd", "whose servers, in the order of their turns")
-	f.IntVar(&o.rounds, "rounds", 3, "turns of each server")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long a turn is measured")
+	f := flag.NewFlagSet("versus [WHAT...]", flag.ContinueOnError)
+	servers := f.String("servers", "quorate,etcd", "whose servers")
+	f.IntVar(&o.rounds, "rounds", 5, "turns of each server; every second round goes in the other order")
+	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
 	f.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long a turn runs before it is measured")
+	f.DurationVar(&o.pause, "pause", time.Second, "how long nothing is done between two turns")
 	f.IntVar(&o.clients, "clients", 1024, "clients, each with one request under way")
-	f.IntVar(&o.connections, "connections", 100, "connections that they share")
+	f.IntVar(&o.connections, "connections", 100, "connections that they share, spread over the nodes")
+	f.IntVar(&o.watchers, "watchers", 1000, "watch: watchers of one key, spread over the connections")
 	f.IntVar(&o.size, "size", 256, "bytes of a value")
-	f.IntVar(&o.keySpace, "keys", 1<<20, "keys that puts choose from")
+	f.IntVar(&o.keySpace, "keys", 1<<20, "keys that puts choose from at random")
 	f.DurationVar(&o.election, "election", time.Second, "election timeout of both")
 	f.DurationVar(&o.heartbeat, "heartbeat", 100*time.Millisecond, "heartbeat interval of both")
 	f.Int64Var(&o.bytes, "bytes", 1<<30, "restart: bytes of values that are there")
 	f.BoolVar(&o.noFsync, "no-fsync", false, "both without fsync")
 	f.StringVar(&o.dir, "dir", "", "where the data goes; a temporary directory if empty")
-	if err := f.Parse(args[1:]); err != nil {
-		return err
+	f.StringVar(&o.profiles, "profiles", "", "a directory for profiles of Quorate's servers, one set for each turn")
+	flags := f.String("quorate-flags", "", "further flags for Quorate's servers, separated by blanks")
+	f.BoolVar(&o.json, "json", false, "print all measurements as JSON, and the text to standard error")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	if f.NArg() > 0 {
+		return nil, fmt.Errorf("%q: flags come last", f.Arg(0))
 	}
 	for _, s := range strings.Split(*servers, ",") {
 		o.servers = append(o.servers, cluster.Kind(s))
 	}
-	if o.clients < o.connections || o.connections < 1 || o.rounds < 1 || o.size < 1 || o.keySpace < 1 {
-		return errors.New("there must be rounds, keys, bytes and connections, and at least as many clients as connections")
+	o.flags = strings.Fields(*flags)
+	if o.clients < o.connections || min(o.connections, o.rounds, o.size, o.keySpace, o.watchers) < 1 {
+		return nil, errors.New("there must be rounds, keys, bytes, watchers and connections, and at least as many clients as connections")
+	}
+	if o.json {
+		o.out = os.Stderr
+	}
+	return o, o.choose()
+}
+
+// choose expands what to measure.
+func (o *options) choose() error {
+	known := []string{}
+	for _, w := range workloads {
+		known = append(known, w.name)
+	}
+	if len(o.what) == 0 {
+		o.what = known
+		return nil
+	}
+	known = append(known, failoverName, restartName)
+	if slices.Equal(o.what, []string{"all"}) {
+		o.what = known
+	}
+	for _, name := range o.what {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("%q cannot be measured; there are %s, or all", name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
 	}
 	if o.dir == "" {
 		dir, remove, err := cluster.TempDir()
@@ -83,12 +151,32 @@ func run(ctx context.Context, args []string) error {
 		defer remove()
 		o.dir = dir
 	}
-	return measures[args[0]](ctx, o)
+	r := newReport(o)
+	if slices.ContainsFunc(o.what, isWorkload) {
+		if err := compare(ctx, o, r); err != nil {
+			return err
+		}
+	}
+	for name, measure := range map[string]func(context.Context, *options, *report) error{failoverName: failovers, restartName: restarts} {
+		if slices.Contains(o.what, name) {
+			if err := measure(ctx, o, r); err != nil {
+				return err
+			}
+		}
+	}
+	r.judge()
+	r.print(o.out)
+	if o.json {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return nil
 }
 
-// start starts a cluster of each kind. The idle one of a turn costs next to
-// nothing, and both have the same machine.
-func (o options) start(ctx context.Context, nodes int) (map[cluster.Kind]*cluster.Cluster, func(), error) {
+// start starts a cluster of each kind below dir. The idle one of a turn costs next
+// to nothing, and both have the same machine.
+func (o *options) start(ctx context.Context, nodes int, dir string) (map[cluster.Kind]*cluster.Cluster, func(), error) {
 	all := make(map[cluster.Kind]*cluster.Cluster)
 	stop := func() {
 		for _, c := range all {
@@ -96,18 +184,13 @@ func (o options) start(ctx context.Context, nodes int) (map[cluster.Kind]*cluste
 		}
 	}
 	for _, kind := range o.servers {
-		dir := o.dir + "/" + string(kind)
+		dir := fmt.Sprintf("%s/%s-%s", o.dir, dir, kind)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			stop()
 			return nil, nil, err
 		}
-		var flags []string
-		if kind == cluster.Etcd {
-			// Its own limit on the size of the data would end a long run.
-			flags = append(flags, "--quota-backend-bytes=8589934592", "--log-level=error")
-		}
 		c, err := cluster.Start(ctx, cluster.Config{
-			Kind: kind, Nodes: nodes, Dir: dir, Election: o.election, Heartbeat: o.heartbeat, NoFsync: o.noFsync, Flags: flags,
+			Kind: kind, Nodes: nodes, Dir: dir, Election: o.election, Heartbeat: o.heartbeat, NoFsync: o.noFsync, Flags: o.serverFlags(kind),
 		})
 		if err != nil {
 			stop()
@@ -118,14 +201,22 @@ func (o options) start(ctx context.Context, nodes int) (map[cluster.Kind]*cluste
 	return all, stop, nil
 }
 
-// spread is the median of some measurements, with the least and the greatest.
-func spread[T ~int64 | ~float64](values []T, show func(T) string) string {
-	if len(values) == 0 {
-		return "-"
+func (o *options) serverFlags(kind cluster.Kind) []string {
+	if kind == cluster.Etcd {
+		// Its own limit on the size of the data would end a long run, and what it
+		// logs of slow requests would cost it.
+		return []string{"--quota-backend-bytes=8589934592", "--log-level=error"}
 	}
-	v := slices.Sorted(slices.Values(values))
-	return fmt.Sprintf("%s (%s to %s)", show(v[len(v)/2]), show(v[0]), show(v[len(v)-1]))
+	flags := append([]string{"--log-level=error"}, o.flags...)
+	if o.profiles != "" {
+		flags = append(flags, "--enable-pprof")
+	}
+	return flags
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
-func seconds(d time.Duration) string      { return fmt.Sprintf("%.2f s", d.Seconds()) }
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

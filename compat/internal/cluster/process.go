@@ -145,6 +145,60 @@ func (n *Node) LogTail(bytes int) string {
 	return string(b)
 }
 
+// Usage is what a process used since it was started.
+type Usage struct {
+	// CPU is processor time, user and system, in steps of 10 ms.
+	CPU time.Duration
+	// Switches counts how often its threads waited.
+	Switches int64
+	// ResidentBytes is the memory that it has now.
+	ResidentBytes int64
+}
+
+// Usage is that of the node's process, which must run. It is read from /proc.
+func (n *Node) Usage() (Usage, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return Usage{}, fmt.Errorf("cluster: %s does not run", n.Name)
+	}
+	dir := filepath.Join("/proc", strconv.Itoa(n.cmd.Process.Pid))
+	u := Usage{}
+	var err error
+	if u.CPU, err = processorTime(n.cmd.Process.Pid); err != nil {
+		return u, err
+	}
+	if u.ResidentBytes, err = field(filepath.Join(dir, "status"), "VmRSS:"); err != nil {
+		return u, err
+	}
+	u.ResidentBytes <<= 10
+	threads, err := filepath.Glob(filepath.Join(dir, "task", "*", "status"))
+	if err != nil {
+		return u, err
+	}
+	for _, t := range threads {
+		// A thread may end in between.
+		if switches, err := field(t, "voluntary_ctxt_switches:"); err == nil {
+			u.Switches += switches
+		}
+	}
+	return u, nil
+}
+
+// field reads a number behind its name in a file of /proc.
+func field(path, name string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut("\n"+string(b), "\n"+name)
+	f := strings.Fields(rest)
+	if !found || len(f) == 0 {
+		return 0, fmt.Errorf("cluster: %s has no %s", path, name)
+	}
+	return strconv.ParseInt(f[0], 10, 64)
+}
+
 // processorTime reads fields 14 and 15 of /proc/pid/stat, in ticks of 10 ms.
 func processorTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
