@@ -147,6 +147,10 @@ var packageRules = []packageRule{
 	{Path: invariants, Why: "internal/invariant lies below everything"},
 	{Path: "internal/archtest", Why: "internal/archtest reads source and runs none of it"},
 	{Path: "internal/cmd/...", Why: "a generator reads source and runs none of it"},
+	{
+		Path: "internal/cmd/mutants/...", Own: []string{"sim", "check/..."},
+		Why: "what looks for planted bugs runs the simulator and the judges",
+	},
 }
 
 // ruleFor finds the row of a package by its directory.

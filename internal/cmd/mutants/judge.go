@@ -1,0 +1,320 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The judges, as headers name them.
+const (
+	judgeTests   = "tests"   // rule tests and stories of packages
+	judgeExplore = "explore" // the model check
+	judgeSim     = "sim"     // the simulator, all properties
+	judgeTrace   = "trace"   // the validator of traces, over simulated ones
+	judgeClients = "clients" // what clients of the simulator see, and nothing else
+)
+
+// patience bounds one judge. A mutant that makes it hang is caught, too.
+const patience = 4 * time.Minute
+
+// verdict is what one judge said of one mutant.
+type verdict struct {
+	Judge  string  `json:"judge"`
+	Caught bool    `json:"caught"`
+	By     string  `json:"by,omitempty"`     // the test or the property
+	Seeds  uint64  `json:"seeds,omitempty"`  // how many were run
+	States uint64  `json:"states,omitempty"` // how many were met
+	CPU    float64 `json:"cpu_seconds"`
+	Err    string  `json:"error,omitempty"` // it could not judge
+}
+
+// bench plants mutants and judges them.
+type bench struct {
+	root  string // of the tree
+	seeds int    // how many each seed judge may run
+	temp  string
+	// sound are the packages and judges that find no fault with the tree itself.
+	sound map[string]error
+}
+
+// planted is a mutant in the tree, without a file of the tree being touched: the
+// go command is told to read other files in their places.
+type planted struct {
+	*bench
+	dir     string
+	overlay string // flag for the go command; empty if nothing is planted
+}
+
+func (b *bench) plant(m *mutant) (*planted, error) {
+	name := "none"
+	if m != nil {
+		name = m.name
+	}
+	p := &planted{bench: b, dir: filepath.Join(b.temp, name)}
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return p, nil
+	}
+	replace := map[string]string{}
+	for i := range m.diffs {
+		d := &m.diffs[i]
+		original := filepath.Join(b.root, filepath.FromSlash(d.file))
+		text, err := os.ReadFile(original)
+		if err != nil {
+			return nil, err
+		}
+		mutated, err := d.apply(string(text))
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(p.dir, fmt.Sprintf("%d.go", i))
+		if err := os.WriteFile(file, []byte(mutated), 0o644); err != nil {
+			return nil, err
+		}
+		replace[original] = file
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return nil, err
+	}
+	overlay := filepath.Join(p.dir, "overlay.json")
+	p.overlay = "-overlay=" + overlay
+	return p, os.WriteFile(overlay, text, 0o644)
+}
+
+func (p *planted) remove() error { return os.RemoveAll(p.dir) }
+
+// build builds a package, or its tests.
+func (p *planted) build(ctx context.Context, tests bool, pkg string) (string, error) {
+	binary := filepath.Join(p.dir, strings.NewReplacer("/", "_", ".", "").Replace(pkg)+".bin")
+	args := []string{"build"}
+	if tests {
+		args = []string{"test", "-c"}
+	}
+	if p.overlay != "" {
+		args = append(args, p.overlay)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", binary, pkg)...)
+	cmd.Dir = p.root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s does not build: %w\n%s", pkg, err, out)
+	}
+	return binary, nil
+}
+
+// run runs a binary to its end, and tells how much processor time it took.
+func run(ctx context.Context, dir, binary string, args ...string) (out string, cpu float64, failed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = dir
+	// What tests leave in temporary directories goes with the mutant.
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(binary))
+	var buf bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &buf, &buf
+	err = cmd.Run()
+	if s := cmd.ProcessState; s != nil {
+		cpu = (s.UserTime() + s.SystemTime()).Seconds()
+	}
+	var exit *exec.ExitError
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return buf.String() + "\ndoes not end\n", cpu, true, nil
+	case ctx.Err() != nil:
+		return "", cpu, false, ctx.Err()
+	case errors.As(err, &exit):
+		return buf.String(), cpu, true, nil
+	}
+	return buf.String(), cpu, false, err
+}
+
+// judge lets one judge look at what is planted.
+func (p *planted) judge(ctx context.Context, judge string, m *mutant) verdict {
+	var v verdict
+	switch judge {
+	case judgeTests:
+		v = p.runTests(ctx, m.tests)
+	case judgeExplore:
+		v = p.runExplore(ctx, m.explore)
+	default:
+		v = p.runSeeds(ctx, judge)
+	}
+	v.Judge = judge
+	return v
+}
+
+// runTests runs the tests of packages until one fails.
+func (p *planted) runTests(ctx context.Context, packages []string) (v verdict) {
+	for _, pkg := range packages {
+		if err := p.sound[pkg]; err != nil {
+			v.Err = fmt.Sprintf("%s fails without a planted bug: %v", pkg, err)
+			return v
+		}
+		binary, err := p.build(ctx, true, pkg)
+		if err != nil {
+			v.Err = err.Error()
+			return v
+		}
+		dir := filepath.Join(p.root, filepath.FromSlash(pkg))
+		out, cpu, failed, err := run(ctx, dir, binary, "-test.failfast", "-test.timeout="+patience.String())
+		v.CPU += cpu
+		if err != nil {
+			v.Err = err.Error()
+			return v
+		}
+		if failed {
+			v.Caught, v.By = true, failedTest(out)
+			return v
+		}
+	}
+	return v
+}
+
+var (
+	failLine  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	panicLine = regexp.MustCompile(`(?m)^panic: (.*)$`)
+	testFrame = regexp.MustCompile(`(?m)\.(Test\w+)(\.func[\d.]+)?\(`)
+	cited     = regexp.MustCompile(`\b((?:EL|RP|CM|PS|MB|SN|RD|LT|FC|SF|B)-\d+)\b`)
+)
+
+// failedTest names the first test that failed.
+func failedTest(out string) string {
+	if m := failLine.FindAllStringSubmatch(out, -1); m != nil {
+		// Of a test and its subtests, the deepest tells most.
+		name := m[0][1]
+		for _, more := range m {
+			if strings.HasPrefix(more[1], name+"/") {
+				name = more[1]
+				break
+			}
+		}
+		return name
+	}
+	if m := testFrame.FindStringSubmatch(out); m != nil && panicLine.MatchString(out) {
+		return m[1]
+	}
+	if m := panicLine.FindStringSubmatch(out); m != nil {
+		return "panic: " + m[1]
+	}
+	if strings.Contains(out, "does not end") {
+		return "does not end"
+	}
+	return "a test"
+}
+
+// seedsReport is what the seeds command prints.
+type seedsReport struct {
+	Seeds  uint64 `json:"seeds"`
+	Failed uint64 `json:"failed"`
+	Error  string `json:"error"`
+}
+
+// runSeeds runs seeds of the simulator until one fails.
+func (p *planted) runSeeds(ctx context.Context, judge string) (v verdict) {
+	if err := p.sound[judge]; err != nil {
+		v.Err = fmt.Sprintf("%s finds fault without a planted bug: %v", judge, err)
+		return v
+	}
+	binary, err := p.build(ctx, false, "./internal/cmd/mutants/seeds")
+	if err != nil {
+		v.Err = err.Error()
+		return v
+	}
+	out, cpu, failed, err := run(ctx, p.root, binary, "-seeds", fmt.Sprint(p.seeds), "-judge", judge)
+	v.CPU = cpu
+	if err != nil {
+		v.Err = err.Error()
+		return v
+	}
+	var report seedsReport
+	if line := lastLine(out); json.Unmarshal([]byte(line), &report) != nil {
+		if m := panicLine.FindStringSubmatch(out); m != nil && failed {
+			report.Error = "panic: " + m[1]
+		} else if strings.Contains(out, "does not end") {
+			report.Error = "does not end"
+		} else {
+			v.Err = "the seeds command said " + out
+			return v
+		}
+	}
+	v.Seeds, v.Caught = report.Seeds, report.Error != ""
+	if v.Caught {
+		v.By = property(report.Error)
+	}
+	return v
+}
+
+func lastLine(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return lines[len(lines)-1]
+}
+
+// property finds in an error which property was broken.
+func property(err string) string {
+	if m := cited.FindStringSubmatch(err); m != nil {
+		return m[1]
+	}
+	if i := strings.LastIndex(err, ": "); i >= 0 {
+		err = err[i+2:]
+	}
+	if len(err) > 60 {
+		err = err[:60] + "..."
+	}
+	return err
+}
+
+// runExplore runs scopes of the model check until one fails.
+func (p *planted) runExplore(ctx context.Context, scopes []string) (v verdict) {
+	v.Err = fmt.Sprintf("no model check knows the scopes %v", scopes)
+	return v
+}
+
+// baseline finds out which judges find no fault with the tree as it is: who does
+// cannot be asked about a planted bug.
+func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(string, verdict)) error {
+	p, err := b.plant(nil)
+	if err != nil {
+		return err
+	}
+	b.sound = map[string]error{}
+	asked := func(judge, what string) bool {
+		return slices.ContainsFunc(mutants, func(m mutant) bool {
+			return slices.Contains(m.judges, judge) && (what == "" || slices.Contains(m.tests, what) || slices.Contains(m.explore, what))
+		})
+	}
+	note := func(name string, v verdict) {
+		if v.Caught {
+			b.sound[name] = errors.New(v.By)
+		} else if v.Err != "" {
+			b.sound[name] = errors.New(v.Err)
+		}
+		progress(name, v)
+	}
+	done := map[string]bool{}
+	for i := range mutants {
+		for _, pkg := range mutants[i].tests {
+			if !done[pkg] && asked(judgeTests, pkg) {
+				done[pkg] = true
+				note(pkg, p.runTests(ctx, []string{pkg}))
+			}
+		}
+	}
+	for _, judge := range []string{judgeSim, judgeTrace, judgeClients} {
+		if asked(judge, "") {
+			note(judge, p.runSeeds(ctx, judge))
+		}
+	}
+	return errors.Join(ctx.Err(), p.remove())
+}
