@@ -55,6 +55,10 @@ long: ## every fuzz target for FUZZTIME (10m) and SEEDS (50000) simulator seeds:
 	.ci/fuzz $(FUZZTIME)
 	$(GO) run ./cmd/quorate sim --seeds $(SEEDS)
 
+.PHONY: mutants
+mutants: ## plant each bug of check/mutants and see who catches it; writes docs/mutants.md
+	$(GO) run ./internal/cmd/mutants -write docs/mutants.md
+
 .PHONY: bench
 bench: ## micro-benchmarks of every package, then the library beside the floor
 	$(GO) test -run '^$$' -bench . -benchmem ./...

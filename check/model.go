@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -41,10 +42,14 @@ type Operation struct {
 // Never is the Return of an operation that may still take effect.
 const Never = math.MaxInt64
 
+// ErrUndecided is wrapped by the error about a part of a history that was not
+// decided in time.
+var ErrUndecided = errors.New("not decided")
+
 // Linearizable judges a history. It gives an error that names the part if there
 // is no order of the operations in which each takes effect at one moment between
 // its Call and its Return and is answered as the model says. Patience, if not
-// zero, bounds the time; a part that was not decided in it is an error too.
+// zero, bounds the time; a part that was not decided in it is an ErrUndecided.
 func (m *Model) Linearizable(history []Operation, patience time.Duration) error {
 	var parts []string
 	byPart := map[string][]porcupine.Operation{}
@@ -70,7 +75,7 @@ func (m *Model) Linearizable(history []Operation, patience time.Duration) error 
 		case porcupine.Illegal:
 			return fmt.Errorf("%s: %sno order of %d operations explains what clients saw", Linearizability, name, len(byPart[part]))
 		default:
-			return fmt.Errorf("%s: %snot decided within %v", Linearizability, name, patience)
+			return fmt.Errorf("%s: %s%w within %v", Linearizability, name, ErrUndecided, patience)
 		}
 	}
 	return nil

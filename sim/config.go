@@ -21,6 +21,10 @@ type Config struct {
 	Operations, Faults int
 	// Quiet injects no fault at all.
 	Quiet bool
+	// ClientsOnly judges what clients see and nothing else: whether it is
+	// linearizable, and whether a cluster without faults answers. What is broken
+	// inside is for them a process that crashes.
+	ClientsOnly bool
 
 	// Subject, if not nil, is the state machine under test, in place of built-in
 	// registers.

@@ -92,7 +92,7 @@ func (n *node) checkPower(err error) error {
 // start starts the process.
 func (n *node) start() {
 	n.boot++
-	n.up, n.failed, n.hurt, n.restarting = true, false, n.failing || n.full, false
+	n.up, n.failed, n.hurt, n.restarting = true, false, n.failing || n.full || n.w.cfg.ClientsOnly, false
 	n.paused = 0
 	n.everUp = true
 	n.w.count(countRestart)
@@ -175,7 +175,7 @@ func (n *node) open() error {
 		n.groups = append(n.groups, g)
 	}
 	n.doubt = false
-	if !whole && !none {
+	if !whole && !none && !n.w.cfg.ClientsOnly {
 		return errors.New("one group has the last batch and another has not (PS-06)")
 	}
 	if !whole {

@@ -101,7 +101,7 @@ func Run(cfg Config) (result Result) {
 			w.fail(err)
 		}
 	}
-	if w.err == nil {
+	if w.err == nil || w.cfg.ClientsOnly {
 		w.judgeHistory()
 	}
 	return Result{
@@ -158,7 +158,7 @@ func (w *world) run() {
 	for !w.done && w.err == nil {
 		e, ok := w.q.pop()
 		if !ok {
-			w.fail(errors.New("sim: nothing is left to happen"))
+			w.end(errors.New("sim: nothing is left to happen"))
 			return
 		}
 		if e.node != nil {
@@ -174,13 +174,13 @@ func (w *world) run() {
 		w.now = e.at
 		w.events++
 		if w.events > eventsMax || time.Duration(w.now) > virtualMax {
-			w.fail(fmt.Errorf("sim: not done after %d events and %v", w.events, time.Duration(w.now)))
+			w.end(fmt.Errorf("sim: not done after %d events and %v", w.events, time.Duration(w.now)))
 			return
 		}
 		w.note(uint64(e.at), uint64(e.kind))
 		w.step(&e)
 		for _, g := range w.judges {
-			if v := g.Err(); v != nil {
+			if v := g.Err(); v != nil && !w.cfg.ClientsOnly {
 				w.fail(v)
 			}
 		}
@@ -195,6 +195,9 @@ func (w *world) step(e *event) {
 		case nil:
 		case *invariant.Error:
 			w.fail(broken)
+			if w.cfg.ClientsOnly {
+				w.crash(e.node)
+			}
 		case powerLost:
 			broken.node.lose()
 		default:
@@ -204,8 +207,24 @@ func (w *world) step(e *event) {
 	e.do()
 }
 
-// fail ends the run.
+// fail ends the run: something is broken inside.
 func (w *world) fail(err error) {
+	if w.cfg.ClientsOnly {
+		w.tracef("clients do not see: %v", err)
+		return
+	}
+	w.end(err)
+}
+
+// crash ends a process that found itself broken.
+func (w *world) crash(n *node) {
+	if n != nil && n.up {
+		n.kill()
+	}
+}
+
+// end ends the run: something is broken, and clients can see it.
+func (w *world) end(err error) {
 	if w.err != nil {
 		return
 	}

@@ -158,3 +158,28 @@ func ExampleRun() {
 	fmt.Println(r.Voters, r.Operations >= 500, r.Faults >= 10, r.Err)
 	// Output: 3 true true <nil>
 }
+
+// What clients see alone: nothing is wrong with it when nothing is planted, and
+// it is enough to find bugs that lose or repeat what they were told.
+func TestClientsOnly(t *testing.T) {
+	for seed := uint64(1); seed <= 30; seed++ {
+		if r := Run(Config{Seed: seed, ClientsOnly: true}); r.Err != nil {
+			t.Errorf("seed %d: %v", seed, r.Err)
+		}
+	}
+	for _, planted := range []plant{acknowledgeEarly, unconfirmedRead} {
+		found := false
+		for seed := uint64(1); seed <= 200 && !found; seed++ {
+			r := Run(Config{Seed: seed, ClientsOnly: true, plant: planted})
+			if r.Err != nil && !strings.Contains(r.Err.Error(), check.Linearizability) && !strings.Contains(r.Err.Error(), check.Progress) {
+				t.Fatalf("seed %d: clients cannot see %v", seed, r.Err)
+			}
+			if found = r.Err != nil; found {
+				t.Logf("plant %d, seed %d: %v", planted, seed, r.Err)
+			}
+		}
+		if !found {
+			t.Errorf("plant %d is not found by what clients see", planted)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func TestPatchesApply(t *testing.T) {
 }
 
 func TestApply(t *testing.T) {
-	const header = "Bug: b\nRow: EL-01\nJudges: sim\n"
+	const header = "Bug: b\nRow: R\nJudges: sim\n"
 	const diff = "--- a/f.go\n+++ b/f.go\n@@ -2,3 +2,3 @@\n two\n-three\n+3\n four\n"
 	for _, test := range []struct{ name, patch, text, want, err string }{
 		{"in its place", header + diff, "one\ntwo\nthree\nfour\n", "one\ntwo\n3\nfour\n", ""},

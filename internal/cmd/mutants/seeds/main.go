@@ -43,6 +43,9 @@ func run(seed uint64, judge string) error {
 	case "sim":
 		r := sim.Run(sim.Config{Seed: seed})
 		return r.Err
+	case "clients":
+		r := sim.Run(sim.Config{Seed: seed, ClientsOnly: true})
+		return r.Err
 	}
 	return fmt.Errorf("nobody is called %q", judge)
 }
