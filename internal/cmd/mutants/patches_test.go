@@ -32,7 +32,7 @@ func TestPatchesApply(t *testing.T) {
 			got, err := d.apply(string(text))
 			switch {
 			case err != nil:
-				t.Errorf("%s: %v", m.name, err)
+				t.Errorf("%s: %v: mend check/mutants/%s.patch, so that it plants the same bug in the code as it is now", m.name, err, m.name)
 			case got == string(text):
 				t.Errorf("%s: %s: changes nothing", m.name, d.file)
 			default:
