@@ -16,9 +16,11 @@ var (
 	lifeFrom  = flag.Uint64("life-from", 0, "first seed of these")
 )
 
-// livesThatFoundBugs are seeds at which this test once failed.
+// livesThatFoundBugs are seeds at which this test failed, and what was wrong then.
 var livesThatFoundBugs = []uint64{
-	26, // a seal was discarded while what it cut was still there
+	26,   // a seal was discarded while what it cut was still there
+	561,  // a seal's name went before the names of what it cut
+	1177, // a segment was given up in the sync that first made it durable
 }
 
 // errDoubt: a sector torn within was taken for damage at the log's tail, which is
