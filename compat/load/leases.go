@@ -8,42 +8,56 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-var errNoLeader = rpctypes.ErrNoLeader
-
-// A tenure is a lease's life as its holder knows it.
-type tenure struct {
-	key string
-	ttl time.Duration
-	// renewed is when the last renewal that was answered was asked for: until a
+// A Tenure is a lease's life as its holder knows it.
+type Tenure struct {
+	Key string
+	TTL time.Duration
+	// Renewed is when the last renewal that was answered was asked for: until a
 	// time to live after it the lease must live.
-	renewed time.Time
-	// abandoned is when the holder was sure to renew no more.
-	abandoned time.Time
+	Renewed time.Time
+	// Abandoned is when the holder was sure to renew no more.
+	Abandoned time.Time
+	// Wrong is an answer that a holder must not get.
+	Wrong error
 }
 
-// leases grants leases, keeps each alive for a while and abandons it.
-type leases struct {
-	prefix string
-	mu     sync.Mutex
-	ended  []tenure
-	ids    int
+// Leases are granted, kept alive for a while and abandoned.
+type Leases struct {
+	prefix   string
+	recorder *Recorder
+
+	mu    sync.Mutex
+	ended []Tenure
+	ids   int
 }
 
-func (l *leases) key() string {
+// Tenures are the leases that were abandoned.
+func (l *Leases) Tenures() []Tenure {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ended[:len(l.ended):len(l.ended)]
+}
+
+func (l *Leases) key() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ids++
 	return fmt.Sprintf("%slease/%d", l.prefix, l.ids)
 }
 
-func (l *leases) hold(ctx context.Context, c *clientv3.Client, rng *rand.Rand) {
+// LongestTTL is the longest time to live that is asked for.
+const LongestTTL = 4 * time.Second
+
+func (l *Leases) hold(ctx context.Context, c *clientv3.Client, rng *rand.Rand) {
 	for ctx.Err() == nil {
-		if err := l.one(ctx, c, time.Duration(2+rng.IntN(3))*time.Second, rng.IntN(6)); err != nil && ctx.Err() == nil {
+		ttl := LongestTTL - time.Duration(rng.IntN(3))*time.Second
+		renewals := rng.IntN(6)
+		if err := l.one(ctx, c, ttl, renewals, rng.IntN(2) == 0); err != nil && ctx.Err() == nil {
 			select { // the cluster has no leader now
 			case <-time.After(200 * time.Millisecond):
 			case <-ctx.Done():
@@ -52,8 +66,8 @@ func (l *leases) hold(ctx context.Context, c *clientv3.Client, rng *rand.Rand) {
 	}
 }
 
-func (l *leases) one(ctx context.Context, c *clientv3.Client, ttl time.Duration, renewals int) error {
-	t := tenure{key: l.key(), ttl: ttl, renewed: time.Now()}
+func (l *Leases) one(ctx context.Context, c *clientv3.Client, ttl time.Duration, renewals int, streamed bool) error {
+	t := Tenure{Key: l.key(), TTL: ttl, Renewed: time.Now()}
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	granted, err := c.Grant(short, int64(ttl/time.Second))
 	cancel()
@@ -61,15 +75,36 @@ func (l *leases) one(ctx context.Context, c *clientv3.Client, ttl time.Duration,
 		return err
 	}
 	defer func() {
-		t.abandoned = time.Now()
+		t.Abandoned = time.Now()
 		l.mu.Lock()
 		l.ended = append(l.ended, t)
 		l.mu.Unlock()
 	}()
-	short, cancel = context.WithTimeout(ctx, 3*time.Second)
+	short, cancel = context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
-	if _, err := c.Put(short, t.key, "held", clientv3.WithLease(granted.ID)); err != nil {
+	o := Op{Kind: "write with a lease", Client: -1, Writes: []Write{{Key: t.Key, Value: "held"}}}
+	if err := l.recorder.do(o, func(o *Op) error {
+		resp, err := c.Put(short, t.Key, "held", clientv3.WithLease(granted.ID))
+		if err == nil {
+			o.Revision = resp.Header.Revision
+		}
+		return err
+	}); err != nil {
 		return err // perhaps it is there, perhaps not: judged only if it was
+	}
+	renew := func(ctx context.Context) (int64, error) {
+		resp, err := c.KeepAliveOnce(ctx, granted.ID)
+		if err != nil {
+			return 0, err
+		}
+		return resp.TTL, nil
+	}
+	if streamed {
+		streaming, cancel := context.WithCancel(ctx)
+		defer cancel()
+		if renew, err = stream(streaming, c, granted.ID); err != nil {
+			return err
+		}
 	}
 	for range renewals {
 		select {
@@ -79,76 +114,50 @@ func (l *leases) one(ctx context.Context, c *clientv3.Client, ttl time.Duration,
 		}
 		asked := time.Now()
 		one, cancel := context.WithTimeout(ctx, ttl)
-		resp, err := c.KeepAliveOnce(one, granted.ID)
+		left, err := renew(one)
 		cancel()
 		switch {
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		case errors.Is(err, rpctypes.ErrLeaseNotFound) || err == nil && left <= 0:
+			// Its end is judged by the log; told too early, it is a lie also here.
+			if now := time.Now(); now.Before(t.Renewed.Add(ttl)) {
+				t.Wrong = fmt.Errorf("its holder was told of its end %v after a renewal", now.Sub(t.Renewed))
+			}
 			return nil
 		case err != nil:
 			return err // it may have been renewed, which its holder does not count on
+		case left != int64(ttl/time.Second):
+			t.Wrong = fmt.Errorf("it was renewed for %d s", left)
 		}
-		if resp.TTL != int64(ttl/time.Second) {
-			return fmt.Errorf("renewed for %d s, granted for %v", resp.TTL, ttl)
-		}
-		t.renewed = asked
+		t.Renewed = asked
 	}
 	return nil
 }
 
-// judgeLeases: none ended before its holder's last answered renewal ran out; none
-// lived longer than allowed after its end was due. An end that is due while nobody
-// can write is due when somebody can. While no process runs no time passes that
-// anybody could know of.
-func judgeLeases(tenures []tenure, log []seen, disturbed []interval, late time.Duration) (judged int, worst time.Duration, err error) {
-	deleted := make(map[string]time.Time)
-	put := make(map[string]bool)
-	for _, ev := range log {
-		if ev.Type == mvccpb.Event_DELETE {
-			deleted[string(ev.Kv.Key)] = ev.at
-		} else {
-			put[string(ev.Kv.Key)] = true
-		}
+// stream renews through one stream, as most holders do. It is the raw stream: the
+// client's own does not say to which request an answer belongs.
+func stream(ctx context.Context, c *clientv3.Client, id clientv3.LeaseID) (func(context.Context) (int64, error), error) {
+	s, err := clientv3.RetryLeaseClient(c).LeaseKeepAlive(ctx)
+	if err != nil {
+		return nil, err
 	}
-	var wrong []error
-	for _, t := range tenures {
-		if !put[t.key] {
-			continue
-		}
-		judged++
-		end, gone := deleted[t.key]
-		if gone && end.Before(t.renewed.Add(t.ttl)) {
-			wrong = append(wrong, fmt.Errorf("the lease of %s ended %v before its %v were over", t.key, t.renewed.Add(t.ttl).Sub(end), t.ttl))
-		}
-		due := t.abandoned.Add(t.ttl)
-		var met []string
-		for _, d := range disturbed {
-			if d.to.Before(t.renewed) || d.from.After(due.Add(late)) {
-				continue
-			}
-			met = append(met, d.what)
-			switch {
-			case d.all && d.from.Before(due):
-				due = due.Add(d.to.Sub(d.from))
-			case !d.from.After(due.Add(late)) && d.to.After(due):
-				due = d.to
-			}
-		}
-		over := end.Sub(due)
-		switch {
-		case !gone:
-			wrong = append(wrong, fmt.Errorf("the lease of %s, due %v ago, has not ended; met %q", t.key, time.Since(due), met))
-		case over > late:
-			wrong = append(wrong, fmt.Errorf("the lease of %s for %v ended %v late; met %q", t.key, t.ttl, over, met))
-		default:
-			worst = max(worst, over)
-		}
+	type answer struct {
+		ttl int64
+		err error
 	}
-	return judged, worst, errors.Join(wrong...)
-}
-
-// An interval is a time from a fault until writes succeed.
-type interval struct {
-	from, to time.Time
-	what     string
-	all      bool // no process ran for a part of it
+	return func(ctx context.Context) (int64, error) {
+		if err := s.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
+			return 0, err
+		}
+		answers := make(chan answer, 1)
+		go func() {
+			resp, err := s.Recv()
+			answers <- answer{resp.GetTTL(), err}
+		}()
+		select {
+		case a := <-answers:
+			return a.ttl, a.err
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}, nil
 }

@@ -2,14 +2,8 @@ package load
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,11 +19,11 @@ var (
 )
 
 const (
-	clients  = 8
 	watchers = 6
-	holders  = 6
-	// lateness is what a lease may outlive its end by: an election and a second.
-	lateness = time.Second + time.Second
+	stallers = 6
+	election = time.Second
+	// lateness is what a lease may outlive its end by.
+	lateness = election + time.Second
 )
 
 // rig is a cluster under load and the time in which it was disturbed.
@@ -37,15 +31,26 @@ type rig struct {
 	t       *testing.T
 	c       *cluster.Cluster
 	probe   *clientv3.Client
+	stalls  *Stallers
 	healthy context.Context
 
-	disturbed []interval
+	disturbed []Interval
+	// After each time that the leader was killed: until a write succeeded, how long
+	// the longest request without a deadline took, and how long a client had no
+	// success.
+	resumed, longest, without []time.Duration
 }
 
-// connect is a client of all nodes that leaves one which does not answer.
-func (r *rig) connect() *clientv3.Client {
+// connect is a client of all nodes as it comes, but that it leaves one which does
+// not answer, as a paused one does not.
+func (r *rig) connect(int) *clientv3.Client {
 	cfg := r.c.ClientConfig()
 	cfg.DialKeepAliveTime, cfg.DialKeepAliveTimeout = 2*time.Second, 2*time.Second
+	return r.client(cfg)
+}
+
+func (r *rig) client(cfg clientv3.Config) *clientv3.Client {
+	r.t.Helper()
 	cl, err := clientv3.New(cfg)
 	if err != nil {
 		r.t.Fatal(err)
@@ -61,25 +66,18 @@ func (r *rig) disturb(what string, all bool, fault func() error) {
 	if err := fault(); err != nil {
 		r.t.Fatalf("%s: %v\n%s", what, err, r.c.Logs(3000))
 	}
-	r.writes(what)
-	r.disturbed = append(r.disturbed, interval{from, time.Now(), what, all})
-	r.t.Logf("%s: writes again after %v", what, time.Since(from).Round(time.Millisecond))
-}
-
-// writes waits until a write succeeds: of a key of its own beside the registers.
-func (r *rig) writes(what string) {
-	r.t.Helper()
 	for {
-		one, cancel := context.WithTimeout(r.healthy, time.Second)
-		_, err := r.probe.Put(one, prefix+"probe", what)
+		one, cancel := context.WithTimeout(r.healthy, 100*time.Millisecond)
+		_, err := r.probe.Put(one, "load/probe", time.Now().String())
 		cancel()
 		if err == nil {
-			return
+			break
 		}
 		if r.healthy.Err() != nil {
 			r.t.Fatalf("%s: no write succeeds: %v\n%s", what, err, r.c.Logs(3000))
 		}
 	}
+	r.disturbed = append(r.disturbed, Interval{from, time.Now(), what, all})
 }
 
 func (r *rig) rest(d time.Duration) {
@@ -89,40 +87,47 @@ func (r *rig) rest(d time.Duration) {
 	}
 }
 
-const prefix = "load/"
+func (r *rig) leader() *cluster.Node {
+	r.t.Helper()
+	n, err := r.c.Leader(r.healthy)
+	if err != nil {
+		r.t.Fatalf("%v\n%s", err, r.c.Logs(3000))
+	}
+	return n
+}
+
+func (r *rig) follower() *cluster.Node {
+	r.t.Helper()
+	l := r.leader()
+	return r.c.Nodes[slices.IndexFunc(r.c.Nodes, func(n *cluster.Node) bool { return n != l })]
+}
 
 // faults are what happens to the cluster; after each all nodes run.
 func (r *rig) faults() {
-	leader := func() *cluster.Node {
-		n, err := r.c.Leader(r.healthy)
-		if err != nil {
-			r.t.Fatalf("%v\n%s", err, r.c.Logs(3000))
-		}
-		return n
-	}
-	follower := func() *cluster.Node {
-		l := leader()
-		return r.c.Nodes[slices.IndexFunc(r.c.Nodes, func(n *cluster.Node) bool { return n != l })]
-	}
-	killed := leader()
+	killed := r.leader()
+	at := time.Now()
 	r.disturb("the leader is killed", false, killed.Kill)
-	r.rest(2 * time.Second)
+	r.rest(2*time.Second + time.Until(at.Add(2*time.Second)))
+	resumed, _ := r.stalls.Resumed(at)
+	longest, without := r.stalls.Longest(at, at.Add(2*time.Second))
+	r.resumed = append(r.resumed, resumed.Sub(at))
+	r.longest, r.without = append(r.longest, longest), append(r.without, without)
 	r.disturb("it comes back", false, killed.Start)
 
 	r.rest(time.Second)
-	paused := follower()
+	paused := r.follower()
 	r.disturb("a follower is paused", false, paused.Pause)
 	r.rest(3 * time.Second)
 	r.disturb("it goes on", false, paused.Resume)
 
 	r.rest(time.Second)
-	paused = leader()
+	paused = r.leader()
 	r.disturb("the leader is paused", false, paused.Pause)
 	r.rest(2 * time.Second)
 	r.disturb("it goes on", false, paused.Resume)
 
 	r.rest(time.Second)
-	killed = follower()
+	killed = r.follower()
 	r.disturb("a follower is killed", false, killed.Kill)
 	r.rest(2 * time.Second)
 	r.disturb("it comes back", false, killed.Start)
@@ -141,77 +146,53 @@ func (r *rig) faults() {
 		}
 		return nil
 	})
-	r.rest(2 * time.Second)
+	r.rest(3 * time.Second)
 }
 
-// TestFaultsUnderLoad: clients read, write, watch and hold leases while the
+// TestFaultsUnderLoad: clients read, write, lock, watch and hold leases while the
 // processes are killed and paused, and nothing that they see is wrong.
 func TestFaultsUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(*rounds)*2*time.Minute+2*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Config{Kind: cluster.Kind(*kind), Dir: t.TempDir()})
+	c, err := cluster.Start(ctx, cluster.Config{Kind: cluster.Kind(*kind), Dir: t.TempDir(), Election: election})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Stop()
 	r := &rig{t: t, c: c, healthy: ctx}
-	r.probe = r.connect()
-	first, err := r.probe.Put(ctx, prefix+"probe", "first")
+	r.probe = r.connect(0)
+	first, err := r.probe.Get(ctx, "\x00", clientv3.WithFromKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-
-	rec, held := newRecorder(prefix), &leases{prefix: prefix}
-	var last atomic.Int64 // the last revision, once it is known
-	logs := make([][]seen, watchers)
-	errs := make([]error, watchers)
-	var watching, working sync.WaitGroup
-	for i := range watchers {
-		cl := r.connect()
-		watching.Go(func() { logs[i], errs[i] = watch(ctx, cl, prefix, first.Header.Revision, last.Load) })
-	}
+	log := Log{After: first.Header.Revision, Before: first.Kvs}
+	w := Watch(ctx, log.After, make([]string, watchers), r.connect)
 	load, stop := context.WithCancel(ctx)
 	defer stop()
-	for i := range clients {
-		cl := r.connect()
-		working.Go(func() { rec.operate(load, i, cl, *seed) })
+	alone := func(i int) *clientv3.Client {
+		return r.client(c.ClientConfig(c.Nodes[i%len(c.Nodes)].Endpoint()))
 	}
-	for i := range holders {
-		cl := r.connect()
-		working.Go(func() { held.hold(load, cl, rand.New(rand.NewPCG(*seed, 1000+uint64(i)))) })
-	}
+	l := Start(load, "load/", Config{Seed: *seed, Pace: 10 * time.Millisecond, Patience: 5 * time.Second}, r.connect)
+	parts := Seek(load, "load/", 2, *seed, r.connect, func() (int64, int64) { return log.After + 1, w.Told() })
+	// Stock clients, without anything set.
+	r.stalls = Stall(load, "load/stall/", stallers, func(int) *clientv3.Client { return r.client(c.ClientConfig()) })
+	observer := Observe(load, c.Nodes, alone)
 	for range *rounds {
 		r.faults()
 	}
 	stop()
-	working.Wait()
-	// The longest lease and what it may be late, then nothing changes any more.
-	r.rest(4*time.Second + lateness + time.Second)
-	end, err := r.probe.Get(ctx, prefix+"probe")
+	l.Wait()
+	r.stalls.Wait()
+	observer.Wait()
+	r.rest(LongestTTL + lateness + time.Second)
+	end, err := r.probe.Put(ctx, "load/probe", "the end")
 	if err != nil {
 		t.Fatal(err)
 	}
-	last.Store(end.Header.Revision)
-	watching.Wait()
-
-	t.Logf("%d operations, %d revisions; errors: %v", len(rec.ops), end.Header.Revision-first.Header.Revision, rec.errs)
-	for i := range logs {
-		if err := errors.Join(errs[i], judgeWatch(logs[i], first.Header.Revision, end.Header.Revision)); err != nil {
-			t.Errorf("watcher %d: %v", i, err)
-		}
-	}
-	if err := judgeHistory(rec.ops, logs[0], rec.key, time.Minute); err != nil {
-		t.Error(err)
-	}
-	judged, worst, err := judgeLeases(held.ended, logs[0], r.disturbed, lateness)
-	if err != nil {
-		t.Error(err)
-	}
-	t.Logf("%d leases; the latest ended %v after it was due", judged, worst)
-	if judged == 0 || len(rec.ops) < 100 {
-		t.Errorf("judged %d leases and %d operations: too few", judged, len(rec.ops))
-	}
-	if err := equal(ctx, r, end.Header.Revision); err != nil {
+	log.Last = end.Header.Revision
+	views := w.Finish(log.Last)
+	r.judge(l, &log, views, parts.Wait(), observer)
+	if err := Equal(ctx, c.Nodes, log.Last, alone); err != nil {
 		t.Error(err)
 	}
 	if t.Failed() {
@@ -219,28 +200,48 @@ func TestFaultsUnderLoad(t *testing.T) {
 	}
 }
 
-// equal holds the replicas' hashes of one revision against each other.
-func equal(ctx context.Context, r *rig, revision int64) error {
-	hashes := make(map[string][]string)
-	for _, n := range r.c.Nodes {
-		// A linearizable read has the node catch up.
-		cl, err := clientv3.New(r.c.ClientConfig(n.Endpoint()))
-		if err != nil {
-			return err
+func (r *rig) judge(l *Load, log *Log, views []*View, parts []*Part, observer *Observer) {
+	t := r.t
+	merged := Merge(*log, views)
+	for _, v := range views {
+		if err := JudgeView(v, merged); err != nil {
+			t.Error(err)
 		}
-		defer cl.Close()
-		if _, err := cl.Get(ctx, "caught up?"); err != nil {
-			return err
+		if err := JudgeSame(views[0], v); err != nil {
+			t.Error(err)
 		}
-		h, err := cl.HashKV(ctx, n.ClientURL, revision)
-		if err != nil {
-			return err
-		}
-		k := fmt.Sprintf("hash %d of revision %d, compacted %d", h.Hash, h.HashRevision, h.CompactRevision)
-		hashes[k] = append(hashes[k], n.Name)
 	}
-	if len(hashes) != 1 {
-		return fmt.Errorf("the replicas differ: %v", strings.ReplaceAll(fmt.Sprint(hashes), "map", ""))
+	for _, p := range parts {
+		if err := JudgePart(p, merged); err != nil {
+			t.Error(err)
+		}
 	}
-	return nil
+	if err := JudgeHistory(l.Ops(), l.Began(), merged, time.Minute); err != nil {
+		t.Error(err)
+	}
+	verdict, err := JudgeLeases(l.Leases.Tenures(), merged, r.disturbed, lateness)
+	if err != nil {
+		t.Error(err)
+	}
+	reigns, faults := observer.Take(l.Began())
+	for _, err := range faults {
+		t.Error(err)
+	}
+	if verdict.Judged == 0 || len(l.Ops()) < 100 {
+		t.Errorf("judged %d leases and %d operations: too few", verdict.Judged, len(l.Ops()))
+	}
+	t.Logf("%d operations, %d revisions, %d watches of everything and %d of parts, %d terms; errors: %v",
+		len(l.Ops()), log.Last-log.After, len(views), len(parts), len(reigns), l.Errors())
+	t.Logf("%d leases; the latest ended %v after it was due, %v after anybody could end it", verdict.Judged, verdict.Worst, verdict.Net)
+	for _, m := range []struct {
+		what string
+		of   []time.Duration
+	}{
+		{"after kill -9 of the leader an operation succeeds again", r.resumed},
+		{"the longest request of a client without deadlines then takes", r.longest},
+		{"the longest time that such a client has no success is", r.without},
+	} {
+		slices.Sort(m.of)
+		t.Logf("%s: median %v, worst %v of %d", m.what, m.of[len(m.of)/2].Round(time.Millisecond), m.of[len(m.of)-1].Round(time.Millisecond), len(m.of))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"github.com/quorate/quorate/compat/internal/network"
 )
 
 // Config says what to run. The zero fields mean the defaults.
@@ -30,6 +33,9 @@ type Config struct {
 	NoFsync bool
 	// Flags are further flags, in etcd's form, for each server.
 	Flags []string
+	// Network, if not nil, is where the servers are, in plaintext and Quorate's:
+	// etcd's must all find a server at one address.
+	Network network.Network
 }
 
 func (c Config) withDefaults() Config {
@@ -73,29 +79,15 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	ports, err := freePorts(2 * cfg.Nodes)
-	if err != nil {
+	if err := c.place(path); err != nil {
 		return nil, err
 	}
-	client, peer := "http", "http"
-	if cfg.Security != Plaintext {
-		client, peer = "https", "https"
-	}
-	var initial []string
-	for i := range cfg.Nodes {
-		name := "n" + strconv.Itoa(i+1)
-		n := &Node{
-			Name: name, path: path,
-			ClientURL: fmt.Sprintf("%s://127.0.0.1:%d", client, ports[2*i]),
-			PeerURL:   fmt.Sprintf("%s://127.0.0.1:%d", peer, ports[2*i+1]),
-			Dir:       filepath.Join(cfg.Dir, name),
-			LogPath:   filepath.Join(cfg.Dir, name+".log"),
+	for i, n := range c.Nodes {
+		initial, err := c.initialCluster(i)
+		if err != nil {
+			return nil, err
 		}
-		initial = append(initial, name+"="+n.PeerURL)
-		c.Nodes = append(c.Nodes, n)
-	}
-	for _, n := range c.Nodes {
-		n.args = c.arguments(n, strings.Join(initial, ","))
+		n.args = c.arguments(n, initial)
 		if err := n.Start(); err != nil {
 			c.Stop()
 			return nil, err
@@ -107,6 +99,53 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// place gives each node its addresses and directories.
+func (c *Cluster) place(path string) error {
+	cfg := c.Config
+	ports, err := freePorts(2 * cfg.Nodes)
+	if err != nil {
+		return err
+	}
+	scheme := "http"
+	if cfg.Security != Plaintext {
+		scheme = "https"
+	}
+	for i := range cfg.Nodes {
+		name := "n" + strconv.Itoa(i+1)
+		host, launch := "127.0.0.1", (*exec.Cmd).Start
+		if cfg.Network != nil {
+			host = cfg.Network.Host(i)
+			launch = func(cmd *exec.Cmd) error { return cfg.Network.Start(i, cmd) }
+		}
+		c.Nodes = append(c.Nodes, &Node{
+			Name: name, path: path, launch: launch,
+			ClientURL: fmt.Sprintf("%s://%s:%d", scheme, host, ports[2*i]),
+			PeerURL:   fmt.Sprintf("%s://%s:%d", scheme, host, ports[2*i+1]),
+			Dir:       filepath.Join(cfg.Dir, name),
+			LogPath:   filepath.Join(cfg.Dir, name+".log"),
+		})
+	}
+	return nil
+}
+
+// initialCluster says where one node finds the others.
+func (c *Cluster) initialCluster(from int) (string, error) {
+	var initial []string
+	for to, n := range c.Nodes {
+		at := n.PeerURL
+		if c.Config.Network != nil {
+			_, port, _ := net.SplitHostPort(strings.TrimPrefix(at, "http://"))
+			address, err := c.Config.Network.Peer(from, to, port)
+			if err != nil {
+				return "", err
+			}
+			at = "http://" + address
+		}
+		initial = append(initial, n.Name+"="+at)
+	}
+	return strings.Join(initial, ","), nil
 }
 
 func (c *Cluster) arguments(n *Node, initial string) []string {

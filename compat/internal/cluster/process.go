@@ -22,8 +22,9 @@ type Node struct {
 	Dir       string
 	LogPath   string
 
-	path string
-	args []string
+	path   string
+	args   []string
+	launch func(*exec.Cmd) error
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd // nil while it does not run
@@ -58,7 +59,7 @@ func (n *Node) Start() error {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
-	if err := cmd.Start(); err != nil {
+	if err := n.launch(cmd); err != nil {
 		return err
 	}
 	n.cmd, n.exited = cmd, make(chan struct{})
