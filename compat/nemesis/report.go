@@ -240,7 +240,12 @@ type key struct{ Class, Name string }
 
 func legend() []key {
 	return []key{
-		{"done", "answered"}, {"unknown", "without an answer"}, {"refused", "refused"}, {"leader", "leads"},
-		{processes, "killed, stopped or paused"}, {links, "links cut, slow or lossy"}, {disks, "disk full"},
+		{"done", "answered"},
+		{"unknown", "without an answer"},
+		{"refused", "refused"},
+		{"leader", "leads"},
+		{processes, "killed, stopped or paused"},
+		{links, "links cut, slow or lossy"},
+		{disks, "disk full"},
 	}
 }

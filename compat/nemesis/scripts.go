@@ -36,8 +36,10 @@ var scripts = map[string][]step{
 		{s(1), "pause leader", s(5), false}, {s(1), "pause leader", s(1.2), false}, {s(2), "pause all", s(3), false},
 	},
 	"half-dead switch": {
-		{s(1), "one way cut", s(3), false}, {s(1), "leader is not heard", s(4), false},
-		{s(1), "leader hears nobody", s(4), false}, {s(1), "flapping", s(4), false},
+		{s(1), "one way cut", s(3), false},
+		{s(1), "leader is not heard", s(4), false},
+		{s(1), "leader hears nobody", s(4), false},
+		{s(1), "flapping", s(4), false},
 	},
 	"split and kill": {
 		{s(1), "isolate leader", s(4), true}, {s(1.5), "kill follower", s(1), false}, {s(3), "split", s(4), true}, {s(1), "kill leader", s(2), false},
@@ -46,8 +48,12 @@ var scripts = map[string][]step{
 		{s(1), "bridge", s(6), false}, {s(1), "cut between two", s(5), false}, {s(1), "ring", s(6), false},
 	},
 	"bad line": {
-		{s(1), "slow everywhere", s(4), true}, {s(1), "kill leader", s(1.5), false}, {s(3), "lossy", s(4), true},
-		{s(1), "pause leader", s(2), false}, {s(3), "narrow", s(4), false}, {s(1), "slow leader", s(4), false},
+		{s(1), "slow everywhere", s(4), true},
+		{s(1), "kill leader", s(1.5), false},
+		{s(3), "lossy", s(4), true},
+		{s(1), "pause leader", s(2), false},
+		{s(3), "narrow", s(4), false},
+		{s(1), "slow leader", s(4), false},
 	},
 	"clients lose the leader": {
 		{s(1), "clients lose the leader", s(4), false}, {s(1), "isolate leader", s(4), false},
