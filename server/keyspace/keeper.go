@@ -44,12 +44,22 @@ type Keeper struct {
 	// those of leases that are over, until it is clear what became of them.
 	waiting []renewal
 	dying   map[int64][]renewal
+	// doubts are questions that only the leader can answer, who must first know that
+	// it still is.
+	doubts []doubt
 }
 
 // renewal is a keep-alive that waits for its answer.
 type renewal struct {
 	id, ttl int64
 	answer  func(result rsm.Result, ok bool)
+}
+
+// doubt is a question that waits until it is sure that this member leads.
+type doubt struct {
+	kind   byte
+	id     int64
+	answer func(result rsm.Result, ok bool)
 }
 
 // NewKeeper makes a keeper that does not lead.
@@ -117,19 +127,26 @@ func (p *Keeper) Answer(command []byte) func(reply func(result rsm.Result, ok bo
 	case askKeepAlive:
 		return func(reply func(rsm.Result, bool)) { p.keepAlive(id, reply) }
 	case askRemaining:
-		return func(reply func(rsm.Result, bool)) {
-			left, _, err := p.tracker.Remaining(p.runtime.Now(), id)
-			switch {
-			case errors.Is(err, lease.ErrNotFound):
-				reply(leaseAnswer(answerNotFound, 0), true)
-			case err != nil:
-				reply(rsm.Result{}, false)
-			default:
-				reply(leaseAnswer(answerDone, int64(left)), true)
-			}
-		}
+		return func(reply func(rsm.Result, bool)) { p.doubt(kind, id, reply) }
 	}
 	return nil
+}
+
+// doubt has a question answered once it is sure that this member leads: one that
+// was replaced without knowing it, because it was paused or cut off, knows neither
+// the leases that were granted since nor what was renewed.
+func (p *Keeper) doubt(kind byte, id int64, reply func(rsm.Result, bool)) {
+	p.mu.Lock()
+	leading := p.tracker.Leading() // until demote has the lock, and takes what is here
+	if leading {
+		p.doubts = append(p.doubts, doubt{kind, id, reply})
+	}
+	p.mu.Unlock()
+	if !leading {
+		reply(rsm.Result{}, false)
+		return
+	}
+	p.news.Set()
 }
 
 func (p *Keeper) keepAlive(id int64, reply func(rsm.Result, bool)) {
@@ -147,7 +164,7 @@ func (p *Keeper) keepAlive(id int64, reply func(rsm.Result, bool)) {
 	case err == nil:
 		p.news.Set()
 	case errors.Is(err, lease.ErrNotFound):
-		reply(leaseAnswer(answerNotFound, 0), true)
+		p.doubt(askKeepAlive, id, reply)
 	case !errors.Is(err, lease.ErrExpired):
 		reply(rsm.Result{}, false)
 	}
@@ -161,11 +178,15 @@ func (p *Keeper) demote() {
 	for _, dying := range p.dying {
 		waiting = append(waiting, dying...)
 	}
-	p.waiting = nil
+	doubts := p.doubts
+	p.waiting, p.doubts = nil, nil
 	clear(p.dying)
 	p.mu.Unlock()
 	for _, r := range waiting {
 		r.answer(rsm.Result{}, false)
+	}
+	for _, d := range doubts {
+		d.answer(rsm.Result{}, false)
 	}
 }
 
@@ -203,6 +224,29 @@ func (k *Keyspace) renew(ctx context.Context, p *Keeper) {
 			r.answer(leaseAnswer(answerNotFound, 0), true)
 		default:
 			r.answer(leaseAnswer(answerDone, r.ttl), true)
+		}
+	}
+}
+
+// settle answers what was in doubt, all by one round of messages.
+func (k *Keyspace) settle(ctx context.Context, p *Keeper) {
+	p.mu.Lock()
+	doubts := p.doubts
+	p.doubts = nil
+	p.mu.Unlock()
+	err := k.confirm(ctx)
+	for _, d := range doubts {
+		_, alive := k.store.Lease(d.id)
+		left, _, lost := p.tracker.Remaining(k.runtime.Now(), d.id)
+		switch {
+		case err != nil:
+			d.answer(rsm.Result{}, false)
+		case !alive:
+			d.answer(leaseAnswer(answerNotFound, 0), true)
+		case d.kind == askRemaining && lost == nil:
+			d.answer(leaseAnswer(answerDone, int64(left)), true)
+		default: // it has just been granted: to be asked again
+			d.answer(rsm.Result{}, false)
 		}
 	}
 }

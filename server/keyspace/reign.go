@@ -47,7 +47,7 @@ func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
 	}
 	r := &reign{p: p, last: now}
 	for k.leads(term) && ctx.Err() == nil {
-		revoke, renew, wait := r.next(k.runtime.Now())
+		revoke, renew, settle, wait := r.next(k.runtime.Now())
 		for _, id := range revoke {
 			k.runtime.Go(func() {
 				defer r.ended(&r.revoking)
@@ -58,6 +58,12 @@ func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
 			k.runtime.Go(func() {
 				defer r.ended(&r.renewing)
 				k.renew(ctx, p)
+			})
+		}
+		if settle {
+			k.runtime.Go(func() {
+				defer r.ended(&r.settling)
+				k.settle(ctx, p)
 			})
 		}
 		p.news.Wait(ctx, wait)
@@ -74,16 +80,17 @@ type reign struct {
 	// last is when the last command of renewals was begun.
 	last time.Time
 	// The keeper's lock guards the counts of what is under way.
-	revoking, renewing int
+	revoking, renewing, settling int
 }
 
 // idleWait is how long to wait when there is no lease.
 const idleWait = time.Hour
 
-// next gives what is to be begun now, and counts it as begun: leases to revoke, and
-// whether to log renewals. It is to be asked again after wait, or when there are
-// news. What cannot be begun yet is when something ends, which is news.
-func (r *reign) next(now time.Time) (revoke []int64, renew bool, wait time.Duration) {
+// next gives what is to be begun now, and counts it as begun: leases to revoke,
+// whether to log renewals, and whether to settle doubts. It is to be asked again
+// after wait, or when there are news. What cannot be begun yet is when something
+// ends, which is news.
+func (r *reign) next(now time.Time) (revoke []int64, renew, settle bool, wait time.Duration) {
 	p := r.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,6 +107,10 @@ func (r *reign) next(now time.Time) (revoke []int64, renew bool, wait time.Durat
 		renew, r.last = true, now
 		r.renewing++
 	}
+	if len(p.doubts) > 0 && r.settling == 0 {
+		settle = true
+		r.settling++
+	}
 	wait = idleWait
 	if leases && r.revoking < revokesMax {
 		wait = min(wait, expiry.Sub(now))
@@ -107,7 +118,7 @@ func (r *reign) next(now time.Time) (revoke []int64, renew bool, wait time.Durat
 	if wanted && r.renewing == 0 {
 		wait = min(wait, due.Sub(now))
 	}
-	return revoke, renew, max(wait, 0)
+	return revoke, renew, settle, max(wait, 0)
 }
 
 // ended says that something that was begun has ended.
@@ -122,5 +133,5 @@ func (r *reign) ended(count *int) {
 func (r *reign) busy() bool {
 	r.p.mu.Lock()
 	defer r.p.mu.Unlock()
-	return r.revoking+r.renewing > 0
+	return r.revoking+r.renewing+r.settling > 0
 }

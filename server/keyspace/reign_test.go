@@ -17,7 +17,10 @@ func TestReign(t *testing.T) {
 	r := &reign{p: p, last: begin}
 	check := func(ms int, wantRevoke []int64, wantRenew bool, wantWait time.Duration) {
 		t.Helper()
-		revoke, renew, wait := r.next(at(ms))
+		revoke, renew, settle, wait := r.next(at(ms))
+		if settle {
+			t.Errorf("at %d ms: there is nothing to settle", ms)
+		}
 		if !slices.Equal(revoke, wantRevoke) || renew != wantRenew || wait != wantWait {
 			t.Errorf("at %d ms: revoke %v, renew %v, wait %v; want %v, %v, %v", ms, revoke, renew, wait, wantRevoke, wantRenew, wantWait)
 		}
@@ -52,4 +55,13 @@ func TestReign(t *testing.T) {
 	p.waiting = []renewal{{id: 7, ttl: 1, answer: reply}}
 	r.ended(&r.renewing)
 	check(1301, nil, false, 19*time.Millisecond)
+
+	// A question about a lease that is not known here is settled, once at a time.
+	p.keepAlive(8, reply)
+	if _, _, settle, _ := r.next(at(1302)); !settle || !r.busy() {
+		t.Error("a doubt is not settled")
+	}
+	if _, _, settle, _ := r.next(at(1303)); settle {
+		t.Error("a doubt is settled twice at a time")
+	}
 }

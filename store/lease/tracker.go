@@ -91,6 +91,13 @@ func (t *Tracker) Demote() {
 	t.leading, t.leases, t.queue, t.renewed = false, nil, nil, nil
 }
 
+// Leading reports whether the tracker was promoted and not demoted since.
+func (t *Tracker) Leading() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leading
+}
+
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 func (t *Tracker) add(id int64, ttl time.Duration, deadline time.Time) {
