@@ -59,6 +59,11 @@ long: ## every fuzz target for FUZZTIME (10m) and SEEDS (50000) simulator seeds:
 mutants: ## plant each bug of check/mutants and see who catches it; writes docs/mutants.md
 	$(GO) run ./internal/cmd/mutants -write docs/mutants.md
 
+.PHONY: compat
+compat: ## etcd's clients on real servers, and the same operations to an etcd: module compat
+	cd compat && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./...
+	etcdctl34=$$(.ci/etcdctl-3.4) && cd compat && ETCDCTL34="$$etcdctl34" $(GO) test -p 1 -timeout 20m ./...
+
 .PHONY: bench
 bench: ## micro-benchmarks of every package, then the library beside the floor
 	$(GO) test -run '^$$' -bench . -benchmem ./...

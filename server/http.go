@@ -82,6 +82,11 @@ const healthPatience = 5 * time.Second
 // health is etcd's old check: alarms, a leader, and a read.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	reason := s.unhealthy(r)
+	if reason == "" {
+		s.healthy.Inc()
+	} else {
+		s.ailing.Inc()
+	}
 	answer, _ := json.Marshal(map[string]string{"health": fmt.Sprint(reason == ""), "reason": reason})
 	if reason != "" {
 		http.Error(w, string(answer), http.StatusServiceUnavailable)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -15,7 +14,10 @@ import (
 
 // registerMetrics adds what is asked of the server when it is scraped.
 func (s *Server) registerMetrics() {
+	s.healthy = prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_server_health_success", Help: "Times that /health found nothing."})
+	s.ailing = prometheus.NewCounter(prometheus.CounterOpts{Name: "etcd_server_health_failures", Help: "Times that /health found something."})
 	s.registry.MustRegister(
+		s.healthy, s.ailing,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&state{server: s},
 	)
@@ -47,7 +49,9 @@ type view struct {
 	renewed int64
 	pending int64
 	failed  int64
-	noSpace bool
+
+	streams, watchers int
+	noSpace           bool
 }
 
 func metric(name, help string, kind prometheus.ValueType, of func(v *view) float64) gauge {
@@ -83,11 +87,14 @@ var gauges = []gauge{
 	metric("etcd_debugging_mvcc_keys_total", "Keys.", asGauge, func(v *view) float64 { return float64(v.status.Keys) }),
 	metric("etcd_debugging_mvcc_current_revision", "The store's revision.", asGauge, func(v *view) float64 { return float64(v.status.Revision) }),
 	metric("etcd_debugging_mvcc_compact_revision", "The revision that was last compacted to.", asGauge, func(v *view) float64 { return float64(v.status.Compacted) }),
+	metric("etcd_debugging_mvcc_watch_stream_total", "Streams of watches.", asGauge, func(v *view) float64 { return float64(v.streams) }),
+	metric("etcd_debugging_mvcc_watcher_total", "Watches.", asGauge, func(v *view) float64 { return float64(v.watchers) }),
 	metric("quorate_raft_term", "The term.", asGauge, func(v *view) float64 { return float64(v.term) }),
 	metric("quorate_no_space", "Whether any member has raised the alarm that its space is at an end.", asGauge, func(v *view) float64 { return is(v.noSpace) }),
 }
 
 var (
+	clusterDesc   = prometheus.NewDesc("etcd_cluster_version", "The version of etcd that the members agreed on.", []string{"cluster_version"}, nil)
 	versionDesc   = prometheus.NewDesc("etcd_server_version", "The version of etcd whose API is served.", []string{"server_version"}, nil)
 	goVersionDesc = prometheus.NewDesc("etcd_server_go_version", "Go's version.", []string{"server_go_version"}, nil)
 	idDesc        = prometheus.NewDesc("etcd_server_id", "This member's id.", []string{"server_id"}, nil)
@@ -99,7 +106,7 @@ func (c *state) Describe(to chan<- *prometheus.Desc) {
 	for _, g := range gauges {
 		to <- g.desc
 	}
-	for _, d := range []*prometheus.Desc{versionDesc, goVersionDesc, idDesc, ownDesc} {
+	for _, d := range []*prometheus.Desc{clusterDesc, versionDesc, goVersionDesc, idDesc, ownDesc} {
 		to <- d
 	}
 }
@@ -110,14 +117,16 @@ const scrapePatience = time.Second
 // Collect is for the registry.
 func (c *state) Collect(to chan<- prometheus.Metric) {
 	s := c.server
+	to <- prometheus.MustNewConstMetric(clusterDesc, asGauge, 1, "3.7")
 	to <- prometheus.MustNewConstMetric(versionDesc, asGauge, 1, EtcdVersion)
 	to <- prometheus.MustNewConstMetric(goVersionDesc, asGauge, 1, runtime.Version())
-	to <- prometheus.MustNewConstMetric(idDesc, asGauge, 1, fmt.Sprintf("%x", uint64(s.self.ID())))
+	to <- prometheus.MustNewConstMetric(idDesc, asGauge, 1, hexID(s.self.ID()))
 	to <- prometheus.MustNewConstMetric(ownDesc, asGauge, 1, Version())
 	v := &view{s: s}
 	v.leader, v.term = s.keys.Leader()
 	v.pending, v.failed = s.keys.Proposals()
 	v.expired, v.renewed = s.keys.Leased()
+	v.streams, v.watchers = s.hub.Count()
 	ctx, cancel := context.WithTimeout(s.life, scrapePatience)
 	defer cancel()
 	status, err := s.keys.LocalStatus(ctx)

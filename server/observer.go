@@ -14,9 +14,11 @@ import (
 type observer struct {
 	keeper        *keyspace.Keeper
 	fsync, apply  prometheus.Histogram
+	commit        prometheus.Histogram
 	leaderChanges prometheus.Counter
-	walBytes      prometheus.Counter
+	walBytes      prometheus.Gauge
 	entries       prometheus.Counter
+	slowApplies   prometheus.Counter
 	// leader is the last that was seen to lead.
 	leader atomic.Uint64
 }
@@ -33,17 +35,24 @@ func newObserver(registry prometheus.Registerer, keeper *keyspace.Keeper) *obser
 			Name: "quorate_apply_batch_duration_seconds", Help: "How long it took to apply a batch of committed entries.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 15),
 		}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "etcd_disk_backend_commit_duration_seconds", Help: "How long it took to apply a batch of committed entries, in etcd's buckets.", Buckets: buckets,
+		}),
+		slowApplies: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "etcd_server_slow_apply_total", Help: "Batches of committed entries that took more than 100 ms to apply.",
+		}),
 		leaderChanges: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "etcd_server_leader_changes_seen_total", Help: "How often another member was seen to lead.",
 		}),
-		walBytes: prometheus.NewCounter(prometheus.CounterOpts{
+		// It only grows; etcd has it as a gauge.
+		walBytes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "etcd_disk_wal_write_bytes_total", Help: "Bytes written to the log.",
 		}),
 		entries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "quorate_applied_entries_total", Help: "Entries applied.",
 		}),
 	}
-	registry.MustRegister(o.fsync, o.apply, o.leaderChanges, o.walBytes, o.entries)
+	registry.MustRegister(o.fsync, o.apply, o.commit, o.slowApplies, o.leaderChanges, o.walBytes, o.entries)
 	return o
 }
 
@@ -61,9 +70,16 @@ func (o *observer) WALSync(_, bytes int, took time.Duration) {
 	o.walBytes.Add(float64(bytes))
 }
 
+// slowApply is etcd's bound.
+const slowApply = 100 * time.Millisecond
+
 // Applied measures the state machine.
 func (o *observer) Applied(_ raft.GroupID, entries int, took time.Duration) {
 	o.apply.Observe(took.Seconds())
+	o.commit.Observe(took.Seconds())
+	if took > slowApply {
+		o.slowApplies.Inc()
+	}
 	o.entries.Add(float64(entries))
 }
 

@@ -31,14 +31,17 @@ type Server struct {
 	self     Member
 	registry *prometheus.Registry
 
-	node   *node.Node
-	group  *node.Group
-	store  *store.Store
-	hub    *watch.Hub
-	keeper *keyspace.Keeper
-	keys   *keyspace.Keyspace
-	etcd   *etcd.Server
-	ports  []*servedPort
+	transport *tcp.Transport
+	node      *node.Node
+	group     *node.Group
+	store     *store.Store
+	hub       *watch.Hub
+	keeper    *keyspace.Keeper
+	keys      *keyspace.Keyspace
+	etcd      *etcd.Server
+	ports     []*servedPort
+	// healthy and ailing count what /health answered.
+	healthy, ailing prometheus.Counter
 
 	// life ends with Stop; wg counts the server's own goroutines.
 	life  context.Context
@@ -103,6 +106,9 @@ func (s *Server) start() error {
 		Logger: s.config.Logger, Metrics: etcd.NewMetrics(s.registry, s.config.Histograms),
 	})
 	s.registerMetrics()
+	between := newPeers(s)
+	s.registry.MustRegister(between)
+	s.wg.Go(between.measure)
 	for _, p := range s.ports {
 		s.servePort(p)
 	}
@@ -144,6 +150,7 @@ func (s *Server) openNode() error {
 	if err != nil {
 		return explainListen(err, s.config.ListenPeer, "--listen-peer-urls")
 	}
+	s.transport = transport
 	peers := map[raft.NodeID]string{}
 	var voters []raft.NodeID
 	more := map[raft.NodeID][]string{}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/quorate/quorate/raft"
 )
@@ -155,6 +156,11 @@ type PeerStats struct {
 	// Sent counts envelopes handed to the network, in Frames frames of Bytes
 	// bytes.
 	Sent, Frames, Bytes uint64
+	// Received counts the bytes of messages that came from the peer, and RoundTrip
+	// is what the operating system measured on the connection for sending; 0 where
+	// that is not known. Both are of tcp alone.
+	Received  uint64
+	RoundTrip time.Duration
 	// Dropped counts envelopes that Send did not take. Lost counts those that it
 	// took and that were queued or being written when the connection was lost.
 	Dropped, Lost uint64

@@ -4,7 +4,6 @@ package clients
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -16,7 +15,9 @@ import (
 	"github.com/quorate/quorate/compat/internal/cluster"
 )
 
-var debian = flag.String("etcdctl-3.4", "/usr/bin/etcdctl", "path of Debian's etcdctl 3.4 (package etcd-client)")
+// debianEnv names Debian's etcdctl 3.4; empty it means to go without. `make compat`
+// fetches it and sets this.
+const debianEnv = "ETCDCTL34"
 
 // Each way to connect has one cluster of three processes, which all its tests
 // share: they keep to keys of their own.
@@ -44,7 +45,6 @@ func (s *shared) start(security cluster.Security) {
 }
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	code := m.Run()
 	for _, s := range clusters {
 		if s.cluster != nil {

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +192,7 @@ func (s *side) normalise(k Kind, req proto.Message, a answer) {
 		}
 		slices.SortFunc(m.Keys, func(a, b []byte) int { return slices.Compare(a, b) })
 	case *pb.LeaseLeasesResponse:
-		slices.SortFunc(m.Leases, func(a, b *pb.LeaseStatus) int { return int(a.ID>>1 - b.ID>>1) })
+		slices.SortFunc(m.Leases, func(a, b *pb.LeaseStatus) int { return cmp.Compare(a.ID, b.ID) })
 	case *pb.AlarmResponse:
 		for _, alarm := range m.Alarms {
 			alarm.MemberID = member(alarm.MemberID)

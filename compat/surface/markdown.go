@@ -67,5 +67,14 @@ Those of requests within a transaction stand at the requests themselves.
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", p.Path, p.Status, p.Note)
 	}
 	b.WriteString("| /v3/... (JSON gateway) | Unimplemented | answers 404 |\n")
+	b.WriteString("\n## Metrics\n\n`etcd_` names mean what they mean in etcd, so that its alerts and dashboards work; Quorate's own begin with\n" +
+		"`quorate_`.\n\n| metric | | |\n|---|---|---|\n")
+	for _, m := range Metrics {
+		status := "served"
+		if !m.Served {
+			status = "not served"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.Name, status, m.Note)
+	}
 	return b.String(), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,14 +36,19 @@ func TestDocument(t *testing.T) {
 
 func start(t *testing.T, kind cluster.Kind) string {
 	t.Helper()
+	return startNodes(t, kind, 1).Endpoints()[0]
+}
+
+func startNodes(t *testing.T, kind cluster.Kind, nodes int, flags ...string) *cluster.Cluster {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Config{Kind: kind, Nodes: 1, Dir: t.TempDir(), NoFsync: true})
+	c, err := cluster.Start(ctx, cluster.Config{Kind: kind, Nodes: nodes, Dir: t.TempDir(), NoFsync: true, Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Stop)
-	return c.Endpoints()[0]
+	return c
 }
 
 // TestRPCs: each RPC answers Unimplemented if and only if its row says so.
@@ -139,36 +145,49 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// TestMetrics: the metrics that etcd calls stable, and the dashboards use, are
-// there under their names.
+// TestMetrics: each metric of etcd's has a row; what is served has its name and its
+// kind, on a cluster of three so that there are peers.
 func TestMetrics(t *testing.T) {
-	ours, etcd := start(t, cluster.Quorate), start(t, cluster.Etcd)
-	names := func(endpoint string) map[string]string {
+	names := func(kind cluster.Kind) map[string]string {
+		c := startNodes(t, kind, 3, "--metrics=extensive")
+		for _, path := range []string{"/health", "/health?exclude=x"} {
+			get(t, c.Endpoints()[0], path) // some are there when they are first counted
+		}
 		found := make(map[string]string)
-		for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(get(t, endpoint, "/metrics").body, -1) {
-			found[m[1]] = m[2]
+		// The time to a peer is measured from time to time.
+		for found["etcd_network_peer_round_trip_time_seconds"] == "" {
+			body := get(t, c.Endpoints()[0], "/metrics").body
+			for _, m := range regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`).FindAllStringSubmatch(body, -1) {
+				found[m[1]] = m[2]
+			}
+			select {
+			case <-t.Context().Done():
+				t.Fatal(t.Context().Err())
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
 		return found
 	}
-	got, want := names(ours), names(etcd)
-	for _, name := range stableMetrics {
-		if want[name] == "" {
-			t.Errorf("etcd itself has no %s", name)
+	got, want := names(cluster.Quorate), names(cluster.Etcd)
+	for name, kind := range want {
+		if !regexp.MustCompile(`^(etcd|grpc|os)_`).MatchString(name) {
+			continue // of every Go program
 		}
-		if got[name] != want[name] {
-			t.Errorf("%s is a %q, etcd's a %q", name, got[name], want[name])
+		m, ok := metricOf(name)
+		switch {
+		case !ok:
+			t.Errorf("etcd has %s, of which no row speaks", name)
+		case m.Served && got[name] != kind:
+			t.Errorf("%s is a %q, etcd's a %q", name, got[name], kind)
+		case !m.Served && got[name] != "":
+			t.Errorf("%s is served, and its row says that it is not", name)
 		}
 	}
-}
-
-// stableMetrics are those in etcd's own alerts and dashboard, contrib/mixin, that
-// speak of the server and not of its process.
-var stableMetrics = []string{
-	"etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_leader_changes_seen_total",
-	"etcd_server_proposals_failed_total", "etcd_server_proposals_pending", "etcd_server_proposals_committed_total",
-	"etcd_server_proposals_applied_total", "etcd_server_quota_backend_bytes",
-	"etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds",
-	"etcd_mvcc_db_total_size_in_bytes", "etcd_mvcc_db_total_size_in_use_in_bytes",
-	"etcd_network_client_grpc_received_bytes_total", "etcd_network_client_grpc_sent_bytes_total",
-	"grpc_server_handled_total", "grpc_server_started_total",
+	// These etcd has when something failed.
+	appearing := []string{"etcd_network_peer_sent_failures_total", "etcd_network_server_stream_failures_total"}
+	for _, m := range Metrics {
+		if m.Served && want[m.Name] == "" && !slices.Contains(appearing, m.Name) {
+			t.Errorf("etcd itself has no %s", m.Name)
+		}
+	}
 }

@@ -52,6 +52,7 @@ var notes = map[string]string{
 	"KV.Compact":             "space is reclaimed while everything goes on; `physical` waits for it",
 	"Watch.Watch":            "",
 	"Lease.LeaseKeepAlive":   "on any member; an answer means that a later leader knows of the renewal",
+	"Lease.LeaseLeases":      "in the order of the ids; etcd's leader gives those first that end first",
 	"Lease.LeaseTimeToLive":  "the keys of a lease come in order",
 	"Maintenance.Alarm":      "an alarm NOSPACE that the server raised for itself it lifts by itself when there is space",
 	"Maintenance.Status":     "`version` is the etcd version whose API is served; sizes are of another engine; `downgradeInfo` is not set",

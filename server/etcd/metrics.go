@@ -7,6 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 )
 
@@ -17,6 +20,7 @@ type Metrics struct {
 	took             *prometheus.HistogramVec // nil unless asked for
 	clients          *prometheus.CounterVec
 	failures         *prometheus.CounterVec
+	received, sent   prometheus.Counter
 
 	// methods is fixed once the server is made.
 	methods map[string]*methodMetrics
@@ -47,7 +51,13 @@ func NewMetrics(registry prometheus.Registerer, histograms bool) *Metrics {
 			Name: "etcd_network_server_stream_failures_total", Help: "Streams that broke.",
 		}, []string{"Type", "API"}),
 	}
-	registry.MustRegister(m.started, m.handled, m.clients, m.failures)
+	m.received = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "etcd_network_client_grpc_received_bytes_total", Help: "Bytes of the messages that clients sent.",
+	})
+	m.sent = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "etcd_network_client_grpc_sent_bytes_total", Help: "Bytes of the messages that clients were sent.",
+	})
+	registry.MustRegister(m.started, m.handled, m.clients, m.failures, m.received, m.sent)
 	if histograms {
 		m.took = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "grpc_server_handling_seconds", Help: "How long RPCs took.", Buckets: prometheus.DefBuckets,
@@ -127,4 +137,31 @@ func (s *Server) streamFailed(direction, api string) {
 	if s.config.Metrics != nil {
 		s.config.Metrics.failures.WithLabelValues(direction, api).Inc()
 	}
+}
+
+// countingCodec is protobuf's, and counts.
+type countingCodec struct {
+	encoding.CodecV2
+	*Metrics
+}
+
+// Marshal counts what is sent.
+func (c countingCodec) Marshal(v any) (mem.BufferSlice, error) {
+	b, err := c.CodecV2.Marshal(v)
+	c.sent.Add(float64(b.Len()))
+	return b, err
+}
+
+// Unmarshal counts what was received.
+func (c countingCodec) Unmarshal(b mem.BufferSlice, v any) error {
+	c.received.Add(float64(b.Len()))
+	return c.CodecV2.Unmarshal(b, v)
+}
+
+// options are what the metrics need of the server.
+func (m *Metrics) options() []grpc.ServerOption {
+	if m == nil {
+		return nil
+	}
+	return []grpc.ServerOption{grpc.ForceServerCodecV2(countingCodec{encoding.GetCodecV2(proto.Name), m})}
 }

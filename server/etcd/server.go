@@ -66,7 +66,8 @@ type Server struct {
 func New(config Config) *Server {
 	s := &Server{config: config, keys: config.Keyspace, health: health.NewServer()}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.grpc = grpc.NewServer(
+	s.grpc = grpc.NewServer(append(
+		config.Metrics.options(),
 		grpc.Creds(port.Credentials()),
 		grpc.MaxRecvMsgSize(config.MaxRequestBytes+overheadBytes),
 		grpc.MaxSendMsgSize(1<<31-1),
@@ -77,7 +78,7 @@ func New(config Config) *Server {
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
-	)
+	)...)
 	etcdserverpb.RegisterKVServer(s.grpc, &kvServer{Server: s})
 	etcdserverpb.RegisterWatchServer(s.grpc, &watchServer{Server: s})
 	etcdserverpb.RegisterLeaseServer(s.grpc, &leaseServer{Server: s})

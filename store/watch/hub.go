@@ -152,6 +152,13 @@ func (h *Hub) Close() {
 	}
 }
 
+// Count gives how many streams there are, and how many watchers on them.
+func (h *Hub) Count() (streams, watchers int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.streams), int(h.watchers.Load())
+}
+
 // Wants says what the watchers want.
 func (h *Hub) Wants() (events, prevs bool) {
 	return h.watchers.Load() > 0, h.prevs.Load() > 0

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/raft"
@@ -57,6 +58,8 @@ type peer struct {
 	partial   *batch
 	partialAt int
 	stats     transport.PeerStats
+	// received counts what came from the node, in bytes.
+	received atomic.Uint64
 	// tooLarge: a message that is never sent has been reported.
 	tooLarge bool
 	// taken is scratch space of whoever has set writing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -480,5 +481,30 @@ func TestAddress(t *testing.T) {
 	}
 	if _, err := New(Config{Listen: tr.listener.Addr().String()}); err == nil {
 		t.Error("two transports on one address")
+	}
+}
+
+// TestBytesAreCounted: what one side says that it sent is what the other received,
+// and on Linux the round trip is known.
+func TestBytesAreCounted(t *testing.T) {
+	to, r := startNode(t, 2, Config{})
+	from, fr := startNode(t, 1, Config{})
+	to.SetPeer(1, from.Address())
+	from.SetPeer(2, to.Address())
+	await(t, "connection", fr.up)
+	await(t, "connection", r.up)
+	for i, size := range []int{10, 3 << 20, 100 << 10} { // the second fits into no buffer
+		from.Send(2, []transport.Envelope{envelope(1, i, size)})
+		await(t, "message", r.received)
+	}
+	sent := from.Stats(2)
+	if runtime.GOOS == "linux" && (sent.RoundTrip <= 0 || sent.RoundTrip > time.Minute) {
+		t.Errorf("round trip %v", sent.RoundTrip)
+	}
+	// What is written is counted after it, so that it may arrive before.
+	_ = from.Close()
+	sent = from.Stats(2)
+	if got := to.Stats(1).Received; got != sent.Bytes || got < 3<<20 {
+		t.Errorf("%d bytes received of %d", got, sent.Bytes)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/quorate/quorate/transport"
 	"github.com/quorate/quorate/transport/internal/wire"
@@ -26,6 +27,8 @@ type receiver struct {
 	buf       []byte
 	r, w      int
 	envelopes []transport.Envelope
+	// received counts what is read, for the peer's statistics.
+	received *atomic.Uint64
 }
 
 // receiveMessages delivers what a peer sends until the connection ends.
@@ -37,7 +40,10 @@ func (t *Transport) receiveMessages(c *incoming) {
 	}
 	rc := &receiver{
 		t: t, c: c, buf: make([]byte, readBuffer),
-		decoder: wire.Decoder{From: c.peer.Node, To: t.self.Node},
+		decoder: wire.Decoder{From: c.peer.Node, To: t.self.Node}, received: new(atomic.Uint64),
+	}
+	if p := (*t.table.Load())[c.peer.Node]; p != nil {
+		rc.received = &p.received
 	}
 	err := rc.run()
 	if t.ctx.Err() != nil {
@@ -61,6 +67,7 @@ func (rc *receiver) run() error {
 	for {
 		n, err := rc.c.Read(rc.buf[rc.w:])
 		rc.w += n
+		rc.received.Add(uint64(n))
 		if err := rc.decode(); err != nil {
 			return err
 		}
@@ -145,6 +152,7 @@ func (rc *receiver) large(h wire.Header) error {
 	if err != nil {
 		return err
 	}
+	rc.received.Add(uint64(wire.HeaderSize + h.Length - (rc.w - rc.r)))
 	rc.r, rc.w = 0, 0
 	if err := h.Verify(header[:], payload); err != nil {
 		return err

@@ -190,6 +190,10 @@ func (t *Transport) Stats(id raft.NodeID) transport.PeerStats {
 	defer p.mu.Unlock()
 	s := p.stats
 	s.Queued, s.QueuedBytes = p.queue.count, p.queue.bytes
+	s.Received = p.received.Load()
+	if p.conn != nil {
+		s.RoundTrip = roundTrip(p.conn.socket)
+	}
 	return s
 }
 
