@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quorate/quorate/cmd/quorate/internal/ctl"
+	"github.com/quorate/quorate/cmd/quorate/internal/dev"
 )
 
 // commands are all commands.
@@ -14,5 +15,5 @@ func commands() []*cobra.Command {
 		newSim(),
 		newVersion(),
 		newWAL(),
-	}, ctl.Commands()...)
+	}, ctl.Commands(dev.Endpoints)...)
 }

@@ -94,7 +94,7 @@ func TestMistakesAreOneSentence(t *testing.T) {
 		{"no log", []string{"wal", "verify", file}, exitFailed, "is not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			code, _, stderr := quorate(t, "", c.args...)
+			code, _, stderr := process(t, c.args...)
 			if code != c.code || !strings.Contains(stderr, c.want) {
 				t.Errorf("exit code %d and %q; want %d and a sentence with %q", code, stderr, c.code, c.want)
 			}
@@ -138,6 +138,7 @@ func TestCommands(t *testing.T) {
 		{"", "get a", "a\n2\n"},
 		{"", "get a --print-value-only", "2\n"},
 		{"", "get --prefix -- ", "a\n2\nb\nfrom stdin\n"},
+		{"", "get --prefix --stream -- ", "a\n2\nb\nfrom stdin\n"},
 		{"", "get a c --order DESCEND --keys-only", "b\n\na\n\n"},
 		{"", "get a --rev 2", "a\n1\n"},
 		{"", "get a c --count-only", "2\n"},
@@ -149,6 +150,7 @@ func TestCommands(t *testing.T) {
 		{"create(\"c\") = \"0\"\n\n\nget c\n", "txn", "FAILURE\n\nc\nx y\n"},
 		{"", "del a c", "1\n"},
 		{"", "compact 3", "compacted revision 3\n"},
+		{"", "compaction 4", "compacted revision 4\n"},
 		{"", "lease grant 100 1f", "lease 000000000000001f granted with TTL(100s)\n"},
 		{"", "put leased v --lease 1f", "OK\n"},
 		{"", "lease timetolive 1f --keys", "lease 000000000000001f granted with TTL(100s), remaining(*s), attached keys([leased])\n"},
@@ -159,6 +161,9 @@ func TestCommands(t *testing.T) {
 		{"", "alarm list", ""},
 		{"", "members", "*, started, one, http://127.0.0.1:1, http://127.0.0.1:1, false\n"},
 		{"", "status", endpoint + ", *, 3.7.3, 3.7.0, *, true, false, *\n"},
+		{"", "member list", "*, started, one, http://127.0.0.1:1, http://127.0.0.1:1, false\n"},
+		{"", "endpoint status", endpoint + ", *, 3.7.3, 3.7.0, *%, *, true, false, *, , , false\n"},
+		{"", "status -w fields", "*\"DowngradeEnabled\" : false\n\n"},
 		{"", "status -w table", "*ENDPOINT*3.7.3*"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -201,7 +206,27 @@ func matches(text, pattern string) bool {
 	return text == ""
 }
 
+// testWatch watches in two ways: by arguments, and by lines of standard input.
 func testWatch(t *testing.T, endpoint string) {
+	t.Run("arguments", func(t *testing.T) {
+		testWatchBy(t, endpoint, func(from int64) ([]string, string) {
+			return []string{"watch", "watched", "--rev", fmt.Sprint(from)}, ""
+		})
+	})
+	t.Run("interactive", func(t *testing.T) {
+		testWatchBy(t, endpoint, func(from int64) ([]string, string) {
+			return []string{"watch", "-i"}, fmt.Sprintf("\nwatch --rev %d watched\n", from)
+		})
+	})
+	code, _, stderr := quorate(t, "look at it\nwatch\n'\n", "watch", "-i", "--endpoints", endpoint)
+	for _, want := range []string{"type watch KEY", "watch takes a key", "there is no command in it"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("exit code %d, %q lacks %q", code, stderr, want)
+		}
+	}
+}
+
+func testWatchBy(t *testing.T, endpoint string, command func(from int64) (args []string, stdin string)) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	put := func(value string) int64 {
@@ -216,7 +241,8 @@ func testWatch(t *testing.T, endpoint string) {
 	r, w := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
-		code := run(ctx, []string{"watch", "watched", "--rev", fmt.Sprint(from), "--endpoints", endpoint}, strings.NewReader(""), w, w)
+		args, stdin := command(from)
+		code := run(ctx, append(args, "--endpoints", endpoint), strings.NewReader(stdin), w, w)
 		w.Close()
 		done <- code
 	}()

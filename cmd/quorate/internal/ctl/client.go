@@ -33,12 +33,14 @@ type global struct {
 	cert, key, ca                 string
 	insecureTransport, skipVerify bool
 	format                        string
-	hex                           bool
+	// local finds servers on this machine for who names none.
+	local func(context.Context) []string
+	hex   bool
 }
 
 func (g *global) addFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringSliceVar(&g.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "where the servers are, `HOST:PORT,...`")
+	f.StringSliceVar(&g.endpoints, "endpoints", []string{"127.0.0.1:2379"}, "where the servers are, `HOST:PORT,...`; without it those of a running 'quorate dev'")
 	f.DurationVar(&g.dialTimeout, "dial-timeout", 2*time.Second, "how long to wait for a connection")
 	f.DurationVar(&g.commandTimeout, "command-timeout", 5*time.Second, "how long to wait for an answer")
 	f.DurationVar(&g.keepAliveTime, "keepalive-time", 2*time.Second, "how often an idle connection is tried")
@@ -64,6 +66,11 @@ func (g *global) complete(cmd *cobra.Command) error {
 					return usage("%s%s: %w", prefix, variable, err)
 				}
 			}
+		}
+	}
+	if !cmd.Flags().Changed("endpoints") && g.local != nil {
+		if found := g.local(cmd.Context()); len(found) > 0 {
+			g.endpoints = found
 		}
 	}
 	switch g.format {

@@ -13,9 +13,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// Commands are the commands of this package.
-func Commands() []*cobra.Command {
-	g := &global{}
+// Commands are the commands of this package. Local finds servers on this machine
+// for who names none.
+func Commands(local func(context.Context) []string) []*cobra.Command {
+	g := &global{local: local}
 	all := []*cobra.Command{
 		newPut(g), newGet(g), newDel(g), newTxn(g), newWatch(g), newLease(g), newCompact(g),
 		newStatus(g), newMembers(g), newAlarm(g),
@@ -117,7 +118,7 @@ type getFlags struct {
 	consistency, order, sortBy       string
 	limit, rev                       int64
 	prefix, fromKey, keys, count     bool
-	valueOnly                        bool
+	valueOnly, stream                bool
 	minCreate, maxCreate, minM, maxM int64
 }
 
@@ -131,6 +132,7 @@ func (f *getFlags) add(flags *pflag.FlagSet) {
 	flags.Int64Var(&f.rev, "rev", 0, "as it was at this `revision`")
 	flags.BoolVar(&f.keys, "keys-only", false, "no values")
 	flags.BoolVar(&f.count, "count-only", false, "only how many")
+	flags.BoolVar(&f.stream, "stream", false, "have the answer sent in parts")
 	flags.BoolVar(&f.valueOnly, "print-value-only", false, "print no keys")
 	flags.Int64Var(&f.minCreate, "min-create-rev", 0, "only keys created at this `revision` or later")
 	flags.Int64Var(&f.maxCreate, "max-create-rev", 0, "only keys created at this `revision` or before")
@@ -166,23 +168,28 @@ func rangeOptions(what string, args []string, prefix, fromKey bool) (string, []c
 }
 
 func (f *getFlags) op(args []string) (clientv3.Op, error) {
-	key, opts, err := rangeOptions("get", args, f.prefix, f.fromKey)
+	key, opts, err := f.options(args)
+	return clientv3.OpGet(key, opts...), err
+}
+
+func (f *getFlags) options(args []string) (key string, opts []clientv3.OpOption, err error) {
+	key, opts, err = rangeOptions("get", args, f.prefix, f.fromKey)
 	if err != nil {
-		return clientv3.Op{}, err
+		return "", nil, err
 	}
 	if f.keys && f.count {
-		return clientv3.Op{}, usage("--keys-only and --count-only exclude each other")
+		return "", nil, usage("--keys-only and --count-only exclude each other")
 	}
 	switch f.consistency {
 	case "l":
 	case "s":
 		opts = append(opts, clientv3.WithSerializable())
 	default:
-		return clientv3.Op{}, usage("--consistency is l or s, not %q", f.consistency)
+		return "", nil, usage("--consistency is l or s, not %q", f.consistency)
 	}
 	order, target, err := f.sorting()
 	if err != nil {
-		return clientv3.Op{}, err
+		return "", nil, err
 	}
 	opts = append(opts, clientv3.WithSort(target, order), clientv3.WithLimit(f.limit), clientv3.WithRev(f.rev),
 		clientv3.WithMinCreateRev(f.minCreate), clientv3.WithMaxCreateRev(f.maxCreate),
@@ -193,7 +200,19 @@ func (f *getFlags) op(args []string) (clientv3.Op, error) {
 	if f.count {
 		opts = append(opts, clientv3.WithCountOnly())
 	}
-	return clientv3.OpGet(key, opts...), nil
+	return key, opts, nil
+}
+
+// read asks, with all of the answer at once or in parts.
+func (f *getFlags) read(ctx context.Context, c *clientv3.Client, key string, opts []clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if !f.stream {
+		return c.Get(ctx, key, opts...)
+	}
+	parts, err := c.GetStream(ctx, key, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return clientv3.GetStreamToGetResponse(parts)
 }
 
 func (f *getFlags) sorting() (clientv3.SortOrder, clientv3.SortTarget, error) {
@@ -224,18 +243,18 @@ func newGet(g *global) *cobra.Command {
   quorate get --rev 7 greeting          as it was at revision 7
   quorate get --consistency s greeting  what one server has, asking no other`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			op, err := f.op(args)
+			key, opts, err := f.options(args)
 			if err != nil {
 				return err
 			}
 			return g.do(cmd, func(ctx context.Context, c *clientv3.Client) error {
-				answer, err := c.Do(ctx, op)
+				answer, err := f.read(ctx, c, key, opts)
 				if err != nil {
 					return err
 				}
 				p := g.printer(cmd.OutOrStdout())
 				p.valueOnly = f.valueOnly
-				r := (*etcdserverpb.RangeResponse)(answer.Get())
+				r := (*etcdserverpb.RangeResponse)(answer)
 				if f.count && g.format != "json" && g.format != "fields" {
 					fmt.Fprintln(cmd.OutOrStdout(), r.Count)
 					return nil
@@ -296,7 +315,7 @@ func newDel(g *global) *cobra.Command {
 func newCompact(g *global) *cobra.Command {
 	var physical bool
 	cmd := &cobra.Command{
-		Use: "compact REVISION", Short: "Forget history that no read at REVISION or later can see",
+		Use: "compact REVISION", Aliases: []string{"compaction"}, Short: "Forget history that no read at REVISION or later can see",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("compact takes a revision")

@@ -20,9 +20,9 @@ type endpointStatus struct {
 func newStatus(g *global) *cobra.Command {
 	var cluster bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show how each server of --endpoints is", GroupID: "operate",
+		Use: "status", Short: "Show how each server of --endpoints is", GroupID: "operate", Aliases: []string{"endpoint"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			if len(args) > 0 && !calledAs(cmd, args, "endpoint", "status") {
 				return usage("status takes no argument: name servers with --endpoints")
 			}
 			var all []endpointStatus
@@ -77,8 +77,8 @@ func (p *printer) statuses(all []endpointStatus) error {
 		return p.json(all)
 	}
 	t := table{header: []string{
-		"ENDPOINT", "ID", "VERSION", "STORAGE VERSION", "DB SIZE", "IN USE", "QUOTA", "IS LEADER", "IS LEARNER",
-		"RAFT TERM", "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS",
+		"ENDPOINT", "ID", "VERSION", "STORAGE VERSION", "DB SIZE", "IN USE", "PERCENTAGE NOT IN USE", "QUOTA", "IS LEADER", "IS LEARNER",
+		"RAFT TERM", "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS", "DOWNGRADE TARGET VERSION", "DOWNGRADE ENABLED",
 	}}
 	for _, one := range all {
 		s := one.Status
@@ -86,8 +86,9 @@ func (p *printer) statuses(all []endpointStatus) error {
 			p.statusFields(one)
 			continue
 		}
-		t.add(one.Endpoint, fmt.Sprintf("%x", s.Header.MemberId), s.Version, s.StorageVersion, size(s.DbSize), size(s.DbSizeInUse), size(s.DbSizeQuota),
-			s.Leader == s.Header.MemberId, s.IsLearner, s.RaftTerm, s.RaftIndex, s.RaftAppliedIndex, strings.Join(s.Errors, ", "))
+		t.add(one.Endpoint, fmt.Sprintf("%x", s.Header.MemberId), s.Version, s.StorageVersion, size(s.DbSize), size(s.DbSizeInUse), notInUse(s), size(s.DbSizeQuota),
+			s.Leader == s.Header.MemberId, s.IsLearner, s.RaftTerm, s.RaftIndex, s.RaftAppliedIndex, strings.Join(s.Errors, ", "),
+			s.GetDowngradeInfo().GetTargetVersion(), s.GetDowngradeInfo().GetEnabled())
 	}
 	if p.format != "fields" {
 		p.rows(&t)
@@ -110,14 +111,20 @@ func (p *printer) statusFields(one endpointStatus) {
 		{"Leader", s.Leader},
 		{"IsLearner", s.IsLearner},
 		{"RaftIndex", s.RaftIndex},
-		{"RaftTerm", s.RaftTerm},
 		{"RaftAppliedIndex", s.RaftAppliedIndex},
 		{"Errors", s.Errors},
 		{"Endpoint", one.Endpoint},
+		{"DowngradeTargetVersion", s.GetDowngradeInfo().GetTargetVersion()},
+		{"DowngradeEnabled", s.GetDowngradeInfo().GetEnabled()},
 	} {
 		p.field(f.name, f.value)
 	}
 	p.line("")
+}
+
+// notInUse is how much of the store's files holds nothing.
+func notInUse(s *etcdserverpb.StatusResponse) string {
+	return fmt.Sprintf("%d%%", 100-s.DbSizeInUse*100/max(s.DbSize, 1))
 }
 
 // size is a number of bytes for people, in steps of a thousand as etcdctl's.
@@ -140,9 +147,9 @@ func size(bytes int64) string {
 func newMembers(g *global) *cobra.Command {
 	var consistency string
 	cmd := &cobra.Command{
-		Use: "members", Short: "List the cluster's members", GroupID: "operate",
+		Use: "members", Short: "List the cluster's members", GroupID: "operate", Aliases: []string{"member"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			if len(args) > 0 && !calledAs(cmd, args, "member", "list") {
 				return usage("members takes no argument")
 			}
 			var opts []clientv3.OpOption
@@ -164,6 +171,11 @@ func newMembers(g *global) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&consistency, "consistency", "l", "`l` asks the leader; s answers from one server alone")
 	return cmd
+}
+
+// calledAs reports whether a command was called by etcdctl's two words for it.
+func calledAs(cmd *cobra.Command, args []string, first, second string) bool {
+	return cmd.CalledAs() == first && len(args) == 1 && args[0] == second
 }
 
 func newAlarm(g *global) *cobra.Command {

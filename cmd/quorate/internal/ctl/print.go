@@ -44,7 +44,7 @@ func (p *printer) field(name string, value any) {
 
 func (p *printer) id(name string, id uint64) {
 	if p.hex {
-		p.line("%q : %016x", name, id)
+		p.line("%q : %x", name, id)
 		return
 	}
 	p.field(name, id)

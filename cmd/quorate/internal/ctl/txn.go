@@ -149,9 +149,13 @@ func parseCompare(line string) (clientv3.Cmp, error) {
 
 var word = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|'[^']*'|[^'"\s]\S*`)
 
-// parseOp reads put, get or del with their flags.
-func parseOp(line string) (clientv3.Op, error) {
+// words divides a line as a shell would, as far as quotes go. There is at least
+// one.
+func words(line string) ([]string, error) {
 	args := word.FindAllString(line, -1)
+	if len(args) == 0 {
+		return nil, usage("%s: there is no command in it", line)
+	}
 	for i, arg := range args {
 		switch arg[0] {
 		case '\'':
@@ -159,10 +163,19 @@ func parseOp(line string) (clientv3.Op, error) {
 		case '"':
 			text, err := strconv.Unquote(arg)
 			if err != nil {
-				return clientv3.Op{}, usage("%s: %s is not a quoted string", line, arg)
+				return nil, usage("%s: %s is not a quoted string", line, arg)
 			}
 			args[i] = text
 		}
+	}
+	return args, nil
+}
+
+// parseOp reads put, get or del with their flags.
+func parseOp(line string) (clientv3.Op, error) {
+	args, err := words(line)
+	if err != nil {
+		return clientv3.Op{}, err
 	}
 	var put putFlags
 	var get getFlags

@@ -1,19 +1,63 @@
 package ctl
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
+type watchFlags struct {
+	prefix, prevKV, progress bool
+	rev                      int64
+}
+
+func (f *watchFlags) add(flags *pflag.FlagSet) {
+	flags.BoolVar(&f.prefix, "prefix", false, "all keys that begin with KEY")
+	flags.BoolVar(&f.prevKV, "prev-kv", false, "print what was there before each change")
+	flags.BoolVar(&f.progress, "progress-notify", false, "print now and then how far the watch is")
+	flags.Int64Var(&f.rev, "rev", 0, "begin at this `revision`")
+}
+
+// wanted is what a command line asks to watch.
+type wanted struct {
+	key     string
+	opts    []clientv3.OpOption
+	command []string
+}
+
+// wanted reads KEY [END] [-- COMMAND]; dash is where the command begins, -1 if
+// there is none.
+func (f *watchFlags) wanted(args []string, dash int) (wanted, error) {
+	var w wanted
+	if dash >= 0 {
+		args, w.command = args[:dash], args[dash:]
+	}
+	var err error
+	if w.key, w.opts, err = rangeOptions("watch", args, f.prefix, false); err != nil {
+		return w, err
+	}
+	w.opts = append(w.opts, clientv3.WithRev(f.rev))
+	if f.prevKV {
+		w.opts = append(w.opts, clientv3.WithPrevKV())
+	}
+	if f.progress {
+		w.opts = append(w.opts, clientv3.WithProgressNotify())
+	}
+	return w, nil
+}
+
 func newWatch(g *global) *cobra.Command {
-	var prefix, prevKV, progress bool
-	var rev int64
+	f := &watchFlags{}
+	var interactive bool
 	cmd := &cobra.Command{
 		Use: "watch KEY [END] [-- COMMAND [ARGUMENT...]]", Short: "Print changes as they happen, or run a command for each",
 		Long: `quorate watch prints changes of a key, or of keys from KEY up to END, as they
@@ -22,39 +66,80 @@ ETCD_WATCH_VALUE, ETCD_WATCH_EVENT_TYPE and ETCD_WATCH_REVISION.
 
   quorate watch --prefix config/
   quorate watch --rev 1 greeting        all of its history first
-  quorate watch greeting -- echo changed`,
+  quorate watch greeting -- echo changed
+  quorate watch -i                      lines as "watch a" and "watch --prefix b"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var command []string
-			if at := cmd.ArgsLenAtDash(); at >= 0 {
-				args, command = args[:at], args[at:]
+			if interactive {
+				if len(args) > 0 {
+					return usage("watch --interactive takes no argument: it reads them from standard input")
+				}
+				return g.with(cmd, func(c *clientv3.Client) error { return g.watchLines(cmd, c) })
 			}
-			key, opts, err := rangeOptions("watch", args, prefix, false)
+			w, err := f.wanted(args, cmd.ArgsLenAtDash())
 			if err != nil {
 				return err
 			}
-			opts = append(opts, clientv3.WithRev(rev))
-			if prevKV {
-				opts = append(opts, clientv3.WithPrevKV())
-			}
-			if progress {
-				opts = append(opts, clientv3.WithProgressNotify())
-			}
-			return g.with(cmd, func(c *clientv3.Client) error {
-				return g.watch(cmd, c, key, opts, command)
-			})
+			return g.with(cmd, func(c *clientv3.Client) error { return g.watch(cmd, c, w) })
 		},
 	}
-	f := cmd.Flags()
-	f.BoolVar(&prefix, "prefix", false, "all keys that begin with KEY")
-	f.BoolVar(&prevKV, "prev-kv", false, "print what was there before each change")
-	f.BoolVar(&progress, "progress-notify", false, "print now and then how far the watch is")
-	f.Int64Var(&rev, "rev", 0, "begin at this `revision`")
+	f.add(cmd.Flags())
+	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "read what to watch from standard input, a line for each watch")
 	return cmd
 }
 
-func (g *global) watch(cmd *cobra.Command, c *clientv3.Client, key string, opts []clientv3.OpOption, command []string) error {
+// watchLines begins a watch for each line of standard input, and at its end goes
+// on with them.
+func (g *global) watchLines(cmd *cobra.Command, c *clientv3.Client) error {
+	var watches sync.WaitGroup
+	defer watches.Wait()
+	lines := bufio.NewScanner(cmd.InOrStdin())
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		switch line {
+		case "":
+			continue
+		case "progress":
+			if err := c.RequestProgress(clientv3.WithRequireLeader(cmd.Context())); err != nil {
+				return err
+			}
+			continue
+		}
+		w, err := parseWatch(line)
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "quorate: %v\n", err) // the others go on
+			continue
+		}
+		watches.Go(func() {
+			if err := g.watch(cmd, c, w); err != nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "quorate: %s: %v\n", line, err)
+			}
+		})
+	}
+	return lines.Err()
+}
+
+// parseWatch reads watch with its flags.
+func parseWatch(line string) (wanted, error) {
+	args, err := words(line)
+	if err != nil {
+		return wanted{}, err
+	}
+	if args[0] != "watch" {
+		return wanted{}, usage("%s: type watch KEY or progress, not %q", line, args[0])
+	}
+	var f watchFlags
+	flags := pflag.NewFlagSet(args[0], pflag.ContinueOnError)
+	flags.Usage = func() {}
+	f.add(flags)
+	if err := flags.Parse(args[1:]); err != nil {
+		return wanted{}, usage("%s: %w", line, err)
+	}
+	return f.wanted(flags.Args(), flags.ArgsLenAtDash())
+}
+
+func (g *global) watch(cmd *cobra.Command, c *clientv3.Client, w wanted) error {
 	p := g.printer(cmd.OutOrStdout())
-	for r := range c.Watch(clientv3.WithRequireLeader(cmd.Context()), key, opts...) {
+	for r := range c.Watch(clientv3.WithRequireLeader(cmd.Context()), w.key, w.opts...) {
 		if err := r.Err(); err != nil {
 			return fmt.Errorf("the watch ended: %w", err)
 		}
@@ -65,7 +150,7 @@ func (g *global) watch(cmd *cobra.Command, c *clientv3.Client, key string, opts 
 			return err
 		}
 		for _, e := range r.Events {
-			if err := runFor(cmd.Context(), cmd, command, e); err != nil {
+			if err := runFor(cmd.Context(), cmd, w.command, e); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -60,6 +62,27 @@ func Ask(ctx context.Context, name string, request Request) (Answer, error) {
 	}
 	return answer, nil
 }
+
+// Endpoints are those of the cluster with the default name, if one runs, the ones
+// of running nodes first.
+func Endpoints(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	answer, err := Ask(ctx, DefaultName, Request{Command: "status"})
+	if err != nil {
+		return nil
+	}
+	slices.SortStableFunc(answer.Members, func(a, b Info) int {
+		return cmp.Compare(rank(a.Process), rank(b.Process))
+	})
+	var endpoints []string
+	for _, m := range answer.Members {
+		endpoints = append(endpoints, m.Endpoint)
+	}
+	return endpoints
+}
+
+func rank(process string) int { return slices.Index([]string{Running, Paused, Stopped}, process) }
 
 // listenControl opens the socket of a cluster that is about to start.
 func listenControl(name string) (net.Listener, error) {
