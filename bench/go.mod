@@ -6,4 +6,6 @@ go 1.26.0
 
 require github.com/quorate/quorate v0.0.0
 
+require golang.org/x/sys v0.49.0 // indirect
+
 replace github.com/quorate/quorate => ../
