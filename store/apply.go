@@ -58,7 +58,7 @@ type applier struct {
 }
 
 func newApplier(s *Store) *applier {
-	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache(cacheKeys), recent: recent{setKeys: recentSetKeys, maxCommits: recentCommits}}
+	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache(cacheBytes), recent: recent{setKeys: recentSetKeys, maxCommits: recentCommits}}
 }
 
 // begin takes up the state as it was published.
@@ -332,7 +332,8 @@ func (a *applier) commit() error {
 	a.commits = nil
 	for key, versions := range a.pending {
 		if n := len(versions); n > 0 {
-			a.cache.put(key, versions[n-1].known())
+			a.scratch = append(a.scratch[:0], key...)
+			a.cache.put(a.scratch, versions[n-1].known())
 		}
 	}
 	a.recent.add(st.applied, a.order)
@@ -344,7 +345,7 @@ func (a *applier) commit() error {
 
 // forget drops all that the applier remembers of the store.
 func (a *applier) forget() error {
-	a.cache = newCache(a.cache.limit)
+	a.cache = newCache(2 * a.cache.limit)
 	a.recent.sets = nil
 	return a.recent.release()
 }

@@ -2,8 +2,8 @@ package store
 
 import (
 	"bytes"
-
-	"github.com/quorate/quorate/store/engine"
+	"encoding/binary"
+	"hash/maphash"
 )
 
 // A cache remembers of recently written or asked-for keys what their newest
@@ -11,11 +11,13 @@ import (
 // costs more than everything else that a put does. It holds what is committed or
 // pending, absent keys included, and is right or silent.
 //
-// It is two maps. When the young one is full it becomes the old one, and what the
-// old one had is forgotten unless it was asked for meanwhile.
+// It is two generations. When the young one is full it becomes the old one, and
+// what the old one had is forgotten unless it was asked for meanwhile.
 type cache struct {
-	young, old map[string]known
-	limit      int // of each
+	young, old *generation
+	// limit bounds the bytes of one generation.
+	limit int
+	seed  maphash.Seed
 }
 
 // A known is a version without its value. If deleted, the key is absent.
@@ -26,124 +28,154 @@ type known struct {
 	deleted bool
 }
 
-// cacheKeys is how many keys each map takes; with keys of 40 bytes both are some
-// 40 MiB.
-const cacheKeys = 1 << 17
+const (
+	// cacheBytes bounds what both generations take together. A key takes some 45
+	// bytes beside its own: 2 million keys of 20 bytes fit.
+	cacheBytes = 128 << 20
+	// cacheKeyMax is the length of the longest key that is remembered.
+	cacheKeyMax = 4 << 10
+)
 
-func newCache(limit int) cache { return cache{young: map[string]known{}, limit: limit} }
+func newCache(limit int) cache {
+	return cache{young: newGeneration(nil), limit: limit / 2, seed: maphash.MakeSeed()}
+}
+
+func (c *cache) hash(key []byte) uint32 { return uint32(maphash.Bytes(c.seed, key)) }
 
 func (c *cache) get(key []byte) (known, bool) {
-	k, ok := c.young[string(key)]
-	if !ok {
-		if k, ok = c.old[string(key)]; ok {
-			c.put(string(key), k)
-		}
+	h := c.hash(key)
+	if k, ok := c.young.get(h, key); ok || c.old == nil {
+		return k, ok
+	}
+	k, ok := c.old.get(h, key)
+	if ok {
+		c.add(h, key, k)
 	}
 	return k, ok
 }
 
-func (c *cache) put(key string, k known) {
-	if len(c.young) >= c.limit {
-		c.old, c.young = c.young, make(map[string]known, c.limit)
+// put remembers a key, of which it makes a copy.
+func (c *cache) put(key []byte, k known) {
+	if len(key) <= cacheKeyMax {
+		c.add(c.hash(key), key, k)
 	}
-	c.young[key] = k
 }
 
-// recent knows, by their hashes, the keys that were written after what a durable
-// iterator sees. A key that it does not know is found, or not, by that iterator,
-// which passes by everything in memory: looking into memory that has no filter is
-// what costs most for a key that is not there.
-type recent struct {
-	it  engine.Iterator
-	cur cursor
-	// sets are of the commits up to an index each, the newest last.
-	sets []recentSet
-	// commits counts those since it was made.
-	commits int
-	// setKeys and maxCommits are the constants below, but in tests.
-	setKeys, maxCommits int
+func (c *cache) add(h uint32, key []byte, k known) {
+	if c.young.bytes() > c.limit {
+		c.old, c.young = c.young, newGeneration(c.young)
+	}
+	c.young.put(h, key, k)
 }
 
-type recentSet struct {
-	upTo uint64
-	keys map[uint64]struct{}
+// A generation is a hash table with open addressing. Its records lie one behind
+// the other, and there are no pointers in them or in the table, so however many
+// keys there are, the garbage collector has nothing to look at.
+//
+//	+--------+---------+-------+----------------------+-----+
+//	| create | version | lease | length << 1 | deleted | key |
+//	|  u64   |   u64   |  u64  |          u32         |     |
+//	+--------+---------+-------+----------------------+-----+
+type generation struct {
+	slots   []slot // a power of two
+	used    int
+	records []byte
 }
+
+// A slot says where a record is, counted from 1; 0 is a free slot. hash spares a
+// look at most of the records of other keys.
+type slot struct{ hash, at uint32 }
 
 const (
-	// recentSetKeys is how many keys a set takes.
-	recentSetKeys = 1 << 15
-	// recentCommits is how many commits an iterator lives, which keeps tables from
-	// being deleted.
-	recentCommits = 1 << 12
+	slotBytes   = 8
+	slotsMin    = 1 << 6
+	knownHeader = 28
 )
 
-func hashKey(key []byte) uint64 { return hashBytes(0, key) }
-
-// add tells of keys that a commit wrote.
-func (c *recent) add(upTo uint64, keys []string) {
-	n := len(c.sets)
-	if n == 0 || len(c.sets[n-1].keys) >= c.setKeys {
-		c.sets = append(c.sets, recentSet{keys: map[uint64]struct{}{}})
-		n++
+// newGeneration makes one that has room at once for as much as the last.
+func newGeneration(last *generation) *generation {
+	if last == nil {
+		return &generation{slots: make([]slot, slotsMin)}
 	}
-	set := &c.sets[n-1]
-	set.upTo = upTo
-	for _, key := range keys {
-		set.keys[hashKey([]byte(key))] = struct{}{}
-	}
-	c.commits++
+	return &generation{slots: make([]slot, len(last.slots)), records: make([]byte, 0, len(last.records))}
 }
 
-func (c *recent) has(key []byte) bool {
-	h := hashKey(key)
-	for i := range c.sets {
-		if _, ok := c.sets[i].keys[h]; ok {
-			return true
+func (g *generation) bytes() int { return len(g.records) + len(g.slots)*slotBytes }
+
+// find gives the slot of a key, or the free one where it belongs.
+func (g *generation) find(h uint32, key []byte) *slot {
+	mask := uint32(len(g.slots) - 1)
+	for i := h; ; i++ {
+		s := &g.slots[i&mask]
+		if s.at == 0 || s.hash == h && bytes.Equal(g.record(s).key(), key) {
+			return s
 		}
 	}
-	return false
 }
 
-// open has an iterator at hand, a new one if the old one has been there for long,
-// and forgets the keys that it sees.
-func (c *recent) open(e engine.Engine) error {
-	if c.it != nil && c.commits < c.maxCommits && len(c.sets) < 3 {
-		return nil
+// A knownRecord begins with a record; others follow.
+type knownRecord []byte
+
+func (g *generation) record(s *slot) knownRecord { return g.records[s.at-1:] }
+
+func (r knownRecord) key() []byte {
+	n := binary.LittleEndian.Uint32(r[24:]) >> 1
+	return r[knownHeader : knownHeader+n]
+}
+
+func (r knownRecord) known() known {
+	return known{
+		create:  int64(binary.LittleEndian.Uint64(r)),
+		version: int64(binary.LittleEndian.Uint64(r[8:])),
+		lease:   int64(binary.LittleEndian.Uint64(r[16:])),
+		deleted: r[24]&1 != 0,
 	}
-	if c.it != nil && c.commits < c.maxCommits/16 {
-		return nil // nothing more may be durable than a moment ago
+}
+
+func (r knownRecord) set(k known, keyLen int) {
+	binary.LittleEndian.PutUint64(r, uint64(k.create))
+	binary.LittleEndian.PutUint64(r[8:], uint64(k.version))
+	binary.LittleEndian.PutUint64(r[16:], uint64(k.lease))
+	binary.LittleEndian.PutUint32(r[24:], uint32(keyLen)<<1|uint32(bit(k.deleted, 1)))
+}
+
+func (g *generation) get(h uint32, key []byte) (known, bool) {
+	s := g.find(h, key)
+	if s.at == 0 {
+		return known{}, false
 	}
-	if err := c.release(); err != nil {
-		return err
-	}
-	it, err := e.NewDurableIterator(nil, nil)
-	if err != nil {
-		return err
-	}
-	c.it, c.cur.it, c.commits = it, it, 0
-	durable := uint64(0)
-	if it.SeekGE(stateKey) && bytes.Equal(it.Key(), stateKey) {
-		st, err := decodeState(it.Value())
-		if err != nil {
-			return err
+	return g.record(s).known(), true
+}
+
+func (g *generation) put(h uint32, key []byte, k known) {
+	s := g.find(h, key)
+	if s.at == 0 {
+		if g.used >= len(g.slots)*3/4 {
+			g.grow()
+			s = g.find(h, key)
 		}
-		durable = st.applied
-	} else if err := it.Error(); err != nil {
-		return err
+		g.used++
+		*s = slot{h, uint32(len(g.records)) + 1}
+		g.records = append(g.records, make([]byte, knownHeader)...)
+		g.records = append(g.records, key...)
 	}
-	for len(c.sets) > 0 && c.sets[0].upTo <= durable {
-		c.sets = c.sets[1:]
-	}
-	return nil
+	g.record(s).set(k, len(key))
 }
 
-func (c *recent) release() error {
-	if c.it == nil {
-		return nil
+func (g *generation) grow() {
+	old := g.slots
+	g.slots = make([]slot, 2*len(old))
+	mask := uint32(len(g.slots) - 1)
+	for _, s := range old {
+		if s.at == 0 {
+			continue
+		}
+		i := s.hash
+		for g.slots[i&mask].at != 0 {
+			i++
+		}
+		g.slots[i&mask] = s
 	}
-	err := c.it.Close()
-	c.it, c.cur.it = nil, nil
-	return err
 }
 
 // latest gives the newest version of a key but for its value, or reports that the
@@ -162,21 +194,8 @@ func (a *applier) latest(key []byte) (known, bool, error) {
 	}
 	k := v.known()
 	k.deleted = !ok
-	a.cache.put(string(key), k)
+	a.cache.put(key, k)
 	return k, ok, nil
-}
-
-func (a *applier) lookUp(key []byte) (version, bool, error) {
-	if err := a.recent.open(a.s.engine); err != nil {
-		return version{}, false, err
-	}
-	if !a.recent.has(key) {
-		return a.recent.cur.get(key, maxRevision)
-	}
-	if err := a.open(); err != nil {
-		return version{}, false, err
-	}
-	return a.cur.get(key, maxRevision)
 }
 
 func (v *version) known() known {

@@ -252,6 +252,9 @@ func (p *Pebble) iterate(r pebble.Reader, opt pebble.IterOptions) (Iterator, err
 	if err := p.enter(); err != nil {
 		return nil, err
 	}
+	// A key that is not there would else cost a block of the largest level, where
+	// Pebble does not look at filters by itself.
+	opt.UseL6Filters = true
 	it, err := r.NewIter(&opt)
 	if err != nil {
 		p.gate.leave()
