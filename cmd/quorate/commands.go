@@ -10,6 +10,7 @@ import (
 // commands are all commands.
 func commands() []*cobra.Command {
 	return append([]*cobra.Command{
+		newCheck(),
 		newDev(),
 		newServe(),
 		newSim(),

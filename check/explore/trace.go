@@ -1,0 +1,195 @@
+package explore
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/quorate/quorate/check"
+	"github.com/quorate/quorate/raft"
+)
+
+// Trace is a way to a state.
+type Trace struct {
+	Scope Scope
+	// Schedule replays it: see Replay.
+	Schedule string
+	// Story tells what happens, and why, a line each.
+	Story []string
+	// Steps is how many events there are.
+	Steps int
+}
+
+// trace finds the way to the violation: from each state on it to the next, since
+// only fingerprints and predecessors were kept.
+func (x *explorer) trace(first *state) *Trace {
+	var prints []uint64
+	for number := x.found.parent; number != 0; {
+		b := *x.blocks.at(number / blockStates)
+		prints = append(prints, b.prints[number%blockStates])
+		number = b.parent[number%blockStates]
+	}
+	slices.Reverse(prints)
+	step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: !x.options.NoPruning}
+	s := &state{}
+	s.copyFrom(first)
+	t := newTeller(x.w)
+	for _, print := range prints {
+		var way event
+		to := &state{}
+		step.successors(s, func(e event, next *state, err *check.Violation) bool {
+			if err != nil || x.w.fingerprint(next) != print {
+				return true
+			}
+			way = e
+			to.copyFrom(next)
+			return false
+		})
+		t.tell(s, way)
+		s = to
+	}
+	// The state before the violation may be another by name than that in which it
+	// was found: look for it again.
+	var last event
+	violation := x.found.violation
+	step.successors(s, func(e event, _ *state, err *check.Violation) bool {
+		if err != nil && err.Property == x.found.violation.Property {
+			last, violation = e, err
+			return false
+		}
+		return true
+	})
+	x.found.violation = violation
+	t.tell(s, last)
+	t.trace.Story = append(t.trace.Story, "", "BROKEN "+violation.Error())
+	return t.trace
+}
+
+// teller writes a trace.
+type teller struct {
+	w      *world
+	tokens []string
+	trace  *Trace
+}
+
+func newTeller(w *world) *teller { return &teller{w: w, trace: &Trace{Scope: *w.scope}} }
+
+// tell tells one event in a state of the group, by letting it happen once more.
+func (t *teller) tell(s *state, e event) {
+	l := t.w.locals.at(s.locals[e.at])
+	id := e.at + 1
+	var m *message
+	what, token := "", ""
+	if e.in >= firstMessage {
+		in := t.w.messages.at(uint32(e.in - firstMessage))
+		m = &in.message
+		what, token = "receives "+m.String(), in.token()
+		if e.again && t.w.scope.InFlight > 0 {
+			what += ", which will come again"
+			token += "+"
+		}
+	} else {
+		what, token = e.in.describe(l.replica), e.in.token()
+	}
+	t.trace.Steps++
+	t.tokens = append(t.tokens, fmt.Sprintf("%d%s", id, token))
+	t.trace.Story = append(t.trace.Story, fmt.Sprintf("%3d. %d  %s", t.trace.Steps, id, what))
+	after, effect, err := attempt(l.replica.clone(), e.in, m)
+	for _, ev := range effect.events {
+		t.trace.Story = append(t.trace.Story, fmt.Sprintf("        %v", ev))
+	}
+	for i := range effect.messages {
+		note := ""
+		o := t.w.outcomes.at(t.w.outcome(s.locals[e.at], e.in))
+		if number := slices.Index(o.messages, t.w.message(&effect.messages[i])); e.kept != all && number >= 0 && e.kept>>number&1 == 0 {
+			note = " (lost)"
+		}
+		t.trace.Story = append(t.trace.Story, fmt.Sprintf("        -> %v%s", &effect.messages[i], note))
+	}
+	if err == nil && after.live().log != l.live {
+		t.trace.Story = append(t.trace.Story, fmt.Sprintf("        log %v, on disk %v", after.live().log, after.disk.log))
+	}
+	t.trace.Schedule = strings.Join(t.tokens, " ")
+}
+
+// token names a message in a schedule.
+func (m *interned) token() string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], m.hashes[0])
+	return ":" + hex.EncodeToString(b[:4])
+}
+
+// ErrSchedule is wrapped by what Replay says of a schedule that makes no sense.
+var ErrSchedule = fmt.Errorf("explore: schedule")
+
+// Replay lets a schedule happen: events separated by blanks, each the id of a
+// replica and what happens there, as a Trace has them. It tells the story, and the
+// violation if there is one.
+func Replay(scope Scope, schedule string) (Result, error) {
+	if err := scope.Validate(); err != nil {
+		return Result{}, err
+	}
+	// Whatever a bound excludes may be replayed too.
+	scope.InFlight = 0
+	scope.Terms = maxTerms - 1
+	w := newWorld(&scope, false)
+	s, err := w.start()
+	if err != nil {
+		return Result{}, err
+	}
+	t := newTeller(w)
+	step := &stepper{w: w, limits: w.scope.limits()}
+	for b := range step.limits {
+		step.limits[b] = maxUses
+	}
+	var result Result
+	for _, token := range strings.Fields(schedule) {
+		id, rest, ok := splitToken(strings.TrimSuffix(token, "+"))
+		if !ok || id > scope.members() {
+			return result, fmt.Errorf("%w: %q names no replica", ErrSchedule, token)
+		}
+		e, ok := step.find(s, id-1, rest)
+		if !ok {
+			return result, fmt.Errorf("%w: %q cannot happen after %d events", ErrSchedule, token, t.trace.Steps)
+		}
+		t.tell(s, e)
+		to := &state{}
+		to.copyFrom(s) // if nothing comes of it
+		step.happens(s, e, func(_ event, next *state, err *check.Violation) bool {
+			to.copyFrom(next)
+			result.Violation = err
+			return true
+		})
+		s = to
+		if result.Violation != nil {
+			t.trace.Story = append(t.trace.Story, "", "BROKEN "+result.Violation.Error())
+			break
+		}
+	}
+	result.Trace = t.trace
+	result.Depth = t.trace.Steps
+	return result, nil
+}
+
+// find gives the event that a token names.
+func (t *stepper) find(s *state, at int, name string) (event, bool) {
+	if strings.HasPrefix(name, ":") {
+		for _, id := range s.messages {
+			if m := t.w.messages.at(id); m.to == raft.NodeID(at+1) && m.token() == name {
+				return event{at: at, in: firstMessage + input(id), again: true, kept: all}, true
+			}
+		}
+		return event{}, false
+	}
+	for _, in := range t.w.locals.at(s.locals[at]).replica.operations() {
+		if in.budget() == reads {
+			in += input(nibble(s.used, int(reads)))
+		}
+		if in.token() == name {
+			return event{at: at, in: in, kept: all}, true
+		}
+	}
+	return event{}, false
+}
