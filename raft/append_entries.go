@@ -96,7 +96,7 @@ func (r *Raft) appendFrom(from NodeID, m *AppendEntries, first Index) {
 		r.log.truncateSuffix(first)
 		if len(r.log.configurations) < configurations {
 			r.adoptConfiguration()
-			r.event(Event{Kind: ConfigurationChanged, Reason: EntriesConflict, ID: r.log.configuration().ID})
+			r.event(Event{Kind: ConfigurationChanged, Reason: EntriesConflict, ID: r.log.configuration().ID, Voters: r.votersNow()})
 		}
 	}
 	r.appendToLog(first, m.Last, m.Runs, FromMessage)
@@ -104,7 +104,7 @@ func (r *Raft) appendFrom(from NodeID, m *AppendEntries, first Index) {
 		if m.Configurations[i].ID.Index >= first {
 			r.log.configurations = append(r.log.configurations, m.Configurations[i])
 			r.adoptConfiguration()
-			r.event(Event{Kind: ConfigurationChanged, ID: m.Configurations[i].ID})
+			r.event(Event{Kind: ConfigurationChanged, ID: m.Configurations[i].ID, Voters: r.votersNow()})
 		}
 	}
 	r.event(Event{Kind: Appended, Reason: PreviousMatches, Peer: from, ID: m.Prev, Index: m.Last})

@@ -15,11 +15,11 @@ func (r *Raft) becomeFollower(term Term, leader NodeID, reason Reason, from Node
 	r.state = Follower
 	r.leader = leader
 	r.votes = r.votes[:0]
-	if wasLeader {
-		r.stopLeading()
-	}
 	if reason != NewerTerm || wasLeader {
 		r.event(Event{Kind: BecameFollower, Reason: reason, Peer: leader})
+	}
+	if wasLeader {
+		r.stopLeading()
 	}
 }
 

@@ -95,7 +95,7 @@ func (r *Raft) installSnapshot(from NodeID, snapshot *SnapshotMeta) {
 	r.resetSeq = p.Seq
 	r.event(Event{Kind: SnapshotInstalled, Reason: reason, Peer: from, ID: snapshot.ID})
 	r.adoptConfiguration()
-	r.event(Event{Kind: ConfigurationChanged, ID: r.log.configuration().ID})
+	r.event(Event{Kind: ConfigurationChanged, ID: r.log.configuration().ID, Voters: r.votersNow()})
 	r.commit(snapshot.ID.Index, LeaderCommitted)
 	r.effects.Install = *snapshot
 }
@@ -118,6 +118,7 @@ func (r *Raft) handleInstallSnapshotResponse(from NodeID, m *InstallSnapshotResp
 		return
 	}
 	p.matched(m.Match)
+	r.event(Event{Kind: PeerMatched, Peer: from, Index: m.Match})
 	if p.mode != replicate && m.Match+1 >= r.log.first {
 		p.becomeReplicate(m.Match + 1)
 		r.event(Event{Kind: PeerReplicated, Reason: MatchFound, Peer: from, Index: p.nextIndex})

@@ -19,8 +19,10 @@ func (r *Raft) propose(in *Propose) {
 		r.effects.Proposed = Proposed{Refused: refused}
 		return
 	}
-	first := r.log.last + 1
+	before := r.log.lastID()
+	first := before.Index + 1
 	r.appendOwn(Index(in.Count), FromProposal)
+	r.event(Event{Kind: EntriesProposed, ID: before, Index: r.log.last})
 	r.uncommitted = append(r.uncommitted, batch{last: r.log.last, bytes: in.Bytes})
 	r.uncommittedBytes += in.Bytes
 	r.effects.Proposed = Proposed{First: first, Last: r.log.last, Term: r.currentTerm}
@@ -204,6 +206,7 @@ func (r *Raft) accepted(p *progress, m *AppendEntriesResponse) {
 	}
 	if m.Match > p.matchIndex {
 		p.matched(m.Match)
+		r.event(Event{Kind: PeerMatched, Peer: p.id, Index: m.Match})
 		r.advanceCommitIndex()
 	}
 }

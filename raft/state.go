@@ -168,7 +168,10 @@ func New(cfg Config, restored Restored) (*Raft, error) {
 // Start arms the election timer, if this replica may stand for election.
 func (r *Raft) Start() *Effects {
 	r.begin()
-	r.event(Event{Kind: Started, ID: r.log.lastID(), Index: r.commitIndex})
+	r.event(Event{
+		Kind: Started, ID: r.log.lastID(), Index: r.commitIndex, Peer: r.votedFor,
+		Own: r.log.configuration().ID, Voters: r.votersNow(),
+	})
 	return r.finish()
 }
 
@@ -299,6 +302,12 @@ func (r *Raft) StatusInto(s *Status) {
 			Active:           p.active,
 		})
 	}
+}
+
+// votersNow gives the voters in force, for the trace.
+func (r *Raft) votersNow() *quorum.Voters[NodeID] {
+	voters := r.voters
+	return &voters
 }
 
 // adoptConfiguration puts the latest configuration of the log in force (MB-01).

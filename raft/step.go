@@ -192,8 +192,15 @@ func (r *Raft) persisted(seq Seq) {
 	if seq <= r.persistedSeq || seq > r.seq {
 		invariant.Failf("replica %d: write %d reported durable after %d of %d", r.id, seq, r.persistedSeq, r.seq)
 	}
+	before, durable := r.persistedSeq, r.log.durable
 	r.persistedSeq = seq
 	entries := r.log.persisted(seq)
+	if before < r.hardStateSeq && r.hardStateSeq <= seq {
+		r.event(Event{Kind: HardStateDurable, Peer: r.votedFor})
+	}
+	if r.log.durable != durable {
+		r.event(Event{Kind: LogDurable, Index: r.log.durable})
+	}
 	switch r.state {
 	case Leader:
 		if entries {
@@ -255,5 +262,8 @@ func (r *Raft) applied(index Index) {
 	if index > r.commitIndex {
 		invariant.Failf("replica %d: applied %d beyond commitIndex %d", r.id, index, r.commitIndex)
 	}
-	r.lastApplied = max(r.lastApplied, index)
+	if index > r.lastApplied {
+		r.lastApplied = index
+		r.event(Event{Kind: EntriesApplied, Index: index})
+	}
 }

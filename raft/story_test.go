@@ -198,7 +198,11 @@ func (s *story) begin(args []string) {
 		disk.hardState.CurrentTerm = max(disk.hardState.CurrentTerm, last.Term)
 	}
 	s.start()
-	s.trace = func(id NodeID, e Event) { s.tell(id, e.String()) }
+	s.trace = func(id NodeID, e Event) {
+		if e.Kind < EntriesProposed { // the rest is what the disk and the proposals say themselves
+			s.tell(id, e.String())
+		}
+	}
 }
 
 func (s *story) tell(id NodeID, what string) {

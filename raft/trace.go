@@ -1,6 +1,10 @@
 package raft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/quorate/quorate/raft/quorum"
+)
 
 // Event is one thing that happened in a step, with its reason: what a log line
 // says, a test prints and a checker replays. Fields that a kind does not use are
@@ -17,6 +21,9 @@ type Event struct {
 	ID    EntryID
 	Own   EntryID
 	Index Index
+	// Voters are those in force from this event on, if it is one that changes
+	// them. Immutable.
+	Voters *quorum.Voters[NodeID]
 }
 
 // EventKind says what happened.
@@ -24,7 +31,8 @@ type EventKind uint8
 
 // The kinds.
 const (
-	// Started: the replica begins with last entry ID and commitIndex Index.
+	// Started: the replica begins with last entry ID, commitIndex Index, the vote
+	// of its term given to Peer, and the configuration of entry Own.
 	Started EventKind = 1 + iota
 	// NotElectable: an election is due and does not take place.
 	NotElectable
@@ -92,7 +100,46 @@ const (
 	EntryUnreadable
 	// MessageDropped: a message of Peer was not processed.
 	MessageDropped
+	// EntriesProposed: entries after ID up to Index entered the log of a leader.
+	EntriesProposed
+	// HardStateDurable: the term, and that its vote is Peer's, are on disk.
+	HardStateDurable
+	// LogDurable: the log as it is now is on disk up to Index.
+	LogDurable
+	// PeerMatched: Peer has said that its log is durable and equal up to Index.
+	PeerMatched
+	// EntriesApplied: the state machine holds the entries up to Index.
+	EntriesApplied
+
+	eventKinds = iota
 )
+
+// eventNames are the kinds as records of a trace name them.
+var eventNames = [eventKinds + 1]string{
+	Started: "started", NotElectable: "not-electable",
+	PreElectionStarted: "pre-election-started", ElectionStarted: "election-started", TermAdopted: "term-adopted",
+	VoteGranted: "vote-granted", VoteRefused: "vote-refused", VoteWithheld: "vote-withheld",
+	PreVoteGranted: "pre-vote-granted", PreVoteRefused: "pre-vote-refused",
+	VoteCounted: "vote-counted", VoteLost: "vote-lost", VoteIgnored: "vote-ignored", OwnVoteCounted: "own-vote-counted",
+	BecameLeader: "became-leader", BecameFollower: "became-follower",
+	Appended: "appended", Heard: "heard", AppendRefused: "append-refused", Truncated: "truncated",
+	ConfigurationChanged: "configuration-changed", Committed: "committed",
+	SnapshotIgnored: "snapshot-ignored", SnapshotInstalled: "snapshot-installed", LogCompacted: "log-compacted",
+	PeerProbed: "peer-probed", PeerReplicated: "peer-replicated", PeerSentSnapshot: "peer-sent-snapshot",
+	AnswerIgnored: "answer-ignored", ProposalRefused: "proposal-refused",
+	ReadRoundStarted: "read-round-started", ReadsConfirmed: "reads-confirmed", ReadRefused: "read-refused",
+	EntryUnreadable: "entry-unreadable", MessageDropped: "message-dropped",
+	EntriesProposed: "entries-proposed", HardStateDurable: "hard-state-durable", LogDurable: "log-durable",
+	PeerMatched: "peer-matched", EntriesApplied: "entries-applied",
+}
+
+// String gives the kind's name.
+func (k EventKind) String() string {
+	if k > 0 && int(k) < len(eventNames) {
+		return eventNames[k]
+	}
+	return "unknown"
+}
 
 // event notes what happened.
 func (r *Raft) event(e Event) {
@@ -182,6 +229,19 @@ func (e Event) String() string {
 		return fmt.Sprintf("entry %d of the own log is unreadable", e.Index)
 	case MessageDropped:
 		return fmt.Sprintf("message of %d dropped: %v", e.Peer, e.Reason)
+	case EntriesProposed:
+		return fmt.Sprintf("proposed: append up to %d after %v", e.Index, e.ID)
+	case HardStateDurable:
+		if e.Peer == None {
+			return fmt.Sprintf("term %d is durable", e.Term)
+		}
+		return fmt.Sprintf("term %d and its vote for %d are durable", e.Term, e.Peer)
+	case LogDurable:
+		return fmt.Sprintf("log is durable up to %d", e.Index)
+	case PeerMatched:
+		return fmt.Sprintf("%d: log is durable and equal up to %d", e.Peer, e.Index)
+	case EntriesApplied:
+		return fmt.Sprintf("applied up to %d", e.Index)
 	}
 	return "unknown event"
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"time"
+
+	"github.com/quorate/quorate/raft"
 )
 
 // Config says what to simulate. With a Seed alone everything else is drawn from
@@ -33,6 +35,10 @@ type Config struct {
 	// Service, if not nil, makes a whole server of one group, and its clients, in
 	// place of a Subject. A run has its own.
 	Service func() Service
+
+	// Events, if not nil, is told every event of every replica, with the number
+	// of its node's start.
+	Events func(at time.Duration, node raft.NodeID, boot int, group raft.GroupID, e *raft.Event)
 
 	// Trace, if not nil, is told what happens and why, a line per event.
 	Trace io.Writer

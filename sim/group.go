@@ -292,6 +292,9 @@ func (g *group) step(f func()) {
 	for i := range out.Trace[trace:] {
 		e := &out.Trace[trace+i]
 		g.w.tracef("node %d, group %d: %v", g.n.id, g.id, e)
+		if g.w.cfg.Events != nil {
+			g.w.cfg.Events(time.Duration(g.w.now), g.n.id, g.n.boot, g.id, e)
+		}
 		g.traced(e)
 	}
 	core := g.replica.Core()

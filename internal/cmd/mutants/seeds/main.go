@@ -3,18 +3,23 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
+	"github.com/quorate/quorate/check/trace"
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/sim"
 )
 
 func main() {
 	seeds := flag.Uint64("seeds", 100, "how many at most")
-	judge := flag.String("judge", "sim", "who judges: sim or clients")
+	judge := flag.String("judge", "sim", "who judges: sim, trace or clients")
 	flag.Parse()
 	debug.SetGCPercent(400)
 	var report struct {
@@ -43,9 +48,31 @@ func run(seed uint64, judge string) error {
 	case "sim":
 		r := sim.Run(sim.Config{Seed: seed})
 		return r.Err
+	case "trace":
+		return traced(seed)
 	case "clients":
 		r := sim.Run(sim.Config{Seed: seed, ClientsOnly: true})
 		return r.Err
 	}
 	return fmt.Errorf("nobody is called %q", judge)
+}
+
+// traced judges a run by its trace alone.
+func traced(seed uint64) error {
+	var file bytes.Buffer
+	w := tracelog.NewWriter(&file)
+	sim.Run(sim.Config{Seed: seed, ClientsOnly: true, Events: func(at time.Duration, node raft.NodeID, boot int, group raft.GroupID, e *raft.Event) {
+		w.Add(tracelog.Record{Node: node, Boot: uint64(boot), Time: int64(at), Group: group, Event: *e})
+	}})
+	if err := w.Close(); err != nil {
+		return err
+	}
+	records, complete, err := trace.Read(&file)
+	if err != nil {
+		return err
+	}
+	if v := trace.Verify(records, complete); v.Violation != nil {
+		return v.Violation
+	}
+	return nil
 }
