@@ -192,6 +192,53 @@ func TestReclaim(t *testing.T) {
 	}
 }
 
+// TestReclaimWithinARevision: a compaction to a revision that changed more than one
+// step looks at is carried through, by the steps that Apply does or by those of an
+// idle store, and its deletions go with the next one.
+func TestReclaimWithinARevision(t *testing.T) {
+	const keys = 100
+	for _, most := range []int{1, 7, keys} {
+		for _, later := range []int{0, 1} { // changes after the compacted revision
+			e := engine.NewMemory(Split)
+			s := openOn(t, e)
+			for i := range keys {
+				do(t, s, put(fmt.Sprint(i), string(make([]byte, 1000))))
+			}
+			full := s.Status().Bytes
+			do(t, s, &DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+			deleted := s.Revision()
+			for range later {
+				do(t, s, put("later", "value"))
+			}
+			reclaim := func() {
+				t.Helper()
+				for more, n := true, 0; more; n++ {
+					var err error
+					if more, err = s.Reclaim(most); err != nil {
+						t.Fatal(err)
+					}
+					if n > 10*keys {
+						t.Fatalf("there is no end of reclaiming")
+					}
+				}
+			}
+			do(t, s, &CompactRequest{Revision: deleted})
+			reclaim()
+			if got := s.Status().Bytes; got > full/10 {
+				t.Errorf("most=%d later=%d: %d bytes are left of %d when all was deleted", most, later, got, full)
+			}
+			do(t, s, put("after", ""))
+			do(t, s, &CompactRequest{Revision: s.Revision()})
+			reclaim()
+			left := 0
+			check(t, eachRecord(e, spaceVersion, func([]byte, []byte) error { left++; return nil }))
+			if want := 1 + later; left != want {
+				t.Errorf("most=%d later=%d: %d versions are left, want %d", most, later, left, want)
+			}
+		}
+	}
+}
+
 // TestLargeBatchIsDivided: what is too large for one commit is several, of which
 // a crash leaves a prefix.
 func TestLargeBatchIsDivided(t *testing.T) {

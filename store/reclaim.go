@@ -24,6 +24,9 @@ type reclaimer struct {
 	// looked at.
 	at     int64
 	change int
+	// through is the compaction that was carried through. It is not kept: after a
+	// start the compacted revision is looked at once more.
+	through int64
 }
 
 func (c *reclaimer) load(r engine.Reader) error {
@@ -50,7 +53,12 @@ func (c *reclaimer) record() []byte {
 // pending reports whether there is anything to do up to the compacted revision.
 // That revision's own deletions stay, so it is looked at again by the next
 // compaction.
-func (c *reclaimer) pending(compacted int64) bool { return c.at < compacted }
+func (c *reclaimer) pending(compacted int64) bool { return c.through < compacted }
+
+// finish notes that all up to the compacted revision was looked at.
+func (c *reclaimer) finish(compacted int64) {
+	c.at, c.change, c.through = max(c.at, compacted), 0, compacted
+}
 
 // step looks at no more than about most changes and puts deletions into batch. It
 // takes their size off total.
@@ -93,6 +101,7 @@ func (w *reclaimWalk) run(index engine.Iterator) error {
 		}
 		for x.next() {
 			if x.revision > w.compacted {
+				c.finish(w.compacted)
 				return nil
 			}
 			if more, err := w.revision(&x); err != nil || !more {
@@ -109,7 +118,7 @@ func (w *reclaimWalk) run(index engine.Iterator) error {
 	if err := index.Error(); err != nil {
 		return err
 	}
-	c.at, c.change = max(c.at, w.compacted), 0
+	c.finish(w.compacted)
 	return nil
 }
 
