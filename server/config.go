@@ -113,8 +113,8 @@ type Endpoint struct {
 }
 
 // ID is a member's id: a hash of its name, so that it is the same on every
-// member, and stays when its address changes. A member that lost its data needs
-// another name.
+// member, and stays when its address changes. It belongs to its data: a
+// member that lost them is refused by the others.
 func (m Member) ID() raft.NodeID { return raft.NodeID(hash("member", m.Name)) }
 
 // ClusterID is the id that clients see.

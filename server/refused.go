@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/quorate/quorate/transport"
 )
@@ -61,8 +62,17 @@ func (s *Server) failIfRefused() {
 		case err := <-s.refused:
 			status, statusErr := s.group.Status(s.life)
 			if statusErr == nil && !status.Exists {
-				s.failIf(fmt.Errorf("another member refuses this one: give all members the same --initial-cluster and --initial-cluster-token, and give a member whose data was lost another --name: %w", err))
+				s.failIf(explainRefused(err))
 			}
 		}
 	}
+}
+
+// explainRefused says what to do about a member that wants nothing of this one.
+// What it said has come as text.
+func explainRefused(err error) error {
+	if strings.Contains(err.Error(), "data directory") {
+		return fmt.Errorf("the other members know this one with other data than is in its --data-dir: if that was lost, they go on without this member, since members cannot be changed yet, and a whole cluster again is a new one, to which 'etcdctl make-mirror' copies the keys: %w", err)
+	}
+	return fmt.Errorf("another member refuses this one: give all members the same --initial-cluster and --initial-cluster-token: %w", err)
 }

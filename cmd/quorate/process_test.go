@@ -212,14 +212,14 @@ func TestForeignPeers(t *testing.T) {
 	}
 	_ = servers[2].cmd.Process.Kill()
 	servers[2].end()
-	for _, c := range []struct{ name, dir, token string }{
-		{"of another cluster", t.TempDir(), "theirs"},
-		{"that lost its data", t.TempDir(), "ours"},
+	for _, c := range []struct{ name, dir, token, want string }{
+		{"of another cluster", t.TempDir(), "theirs", "another member refuses this one: give all members the same --initial-cluster and --initial-cluster-token"},
+		{"that lost its data", t.TempDir(), "ours", "the other members know this one with other data than is in its --data-dir"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, _, stderr := process(t, member("n2", c.dir, client[2], peer[2], cluster, c.token)...)
 			last := lastLine(stderr)
-			if code != exitFailed || !strings.HasPrefix(last, "quorate: another member refuses this one: give ") {
+			if code != exitFailed || !strings.HasPrefix(last, "quorate: "+c.want) {
 				t.Errorf("exit code %d, %q", code, last)
 			}
 			t.Log(last)

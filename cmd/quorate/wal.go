@@ -67,7 +67,7 @@ func printReport(cmd *cobra.Command, report wal.Report) error {
 		}
 	}
 	if damaged > 0 {
-		return fmt.Errorf("the log is damaged; a member with such a log is not started: remove its data and let it join anew under another name")
+		return fmt.Errorf("the log is damaged, and a member with such a log is not started: let the others go on, and keep this directory as it is")
 	}
 	fmt.Fprintln(out, "no damage found")
 	return nil

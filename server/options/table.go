@@ -15,7 +15,7 @@ const (
 // Quorate's own at the end.
 var Table = []Option{
 	// Member.
-	{Name: "name", Default: "default", Usage: "this member's `name`; its id is made of it, so a member that lost its data needs another"},
+	{Name: "name", Default: "default", Usage: "this member's `name`; its id is made of it, and belongs to its data"},
 	{Name: "data-dir", Usage: "`directory` for everything that this member keeps (default: NAME.quorate)"},
 	{Name: "wal-dir", Verdict: Refused, Why: "the log lies in the data directory: put all of --data-dir on the fast disk"},
 	{Name: "snapshot-count", Type: Integer, Default: "10000", Verdict: NoEffect, Why: "snapshots are taken by the size of the log, not by its entries"},
