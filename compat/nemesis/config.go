@@ -22,6 +22,9 @@ type Config struct {
 	Script string
 	// Dir is where data and logs go; it must exist.
 	Dir string
+	// Recovery is how soon after the last fault writes must succeed, and every member
+	// answer (1m). It is no promise of speed, only of an end.
+	Recovery time.Duration
 	// Relay has the members' connections relayed over loopback although there are
 	// namespaces.
 	Relay bool
@@ -40,6 +43,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Round == 0 {
 		c.Round = 45 * time.Second
+	}
+	if c.Recovery == 0 {
+		c.Recovery = time.Minute
 	}
 	if c.Out == nil {
 		c.Out = io.Discard
@@ -74,7 +80,4 @@ const (
 	// and reserveBytes what the server keeps free of it.
 	diskBytes    = 1 << 30
 	reserveBytes = 64 << 20
-	// recovery is how soon after the last fault writes must succeed, and every
-	// member answer. It is no promise of speed, only of an end.
-	recovery = 30 * time.Second
 )

@@ -80,7 +80,7 @@ func (e *env) runRound(ctx context.Context, n int) error {
 	log := load.Log{After: before.Header.Revision, Before: before.Kvs}
 
 	// Whatever happens, a round ends.
-	bounded, cancel := context.WithTimeout(ctx, e.config.Round+4*recovery)
+	bounded, cancel := context.WithTimeout(ctx, e.config.Round+2*e.config.Recovery+time.Minute)
 	defer cancel()
 	var names []string
 	for _, node := range e.nodes {
@@ -122,7 +122,10 @@ func (e *env) runRound(ctx context.Context, n int) error {
 	r.Outage = outage.Seconds()
 	if err != nil {
 		// Nothing can be judged without the end of the log.
-		e.violate("after the faults: %v", err)
+		e.violate("after the faults: %v; the stacks of all members are in their logs", err)
+		for _, n := range e.nodes {
+			_ = n.Dump() // it may have ended
+		}
 		e.finish(r, l, nil, nil, began)
 		return err
 	}
@@ -173,7 +176,7 @@ func (e *env) harm(ctx context.Context, rng *rand.Rand, r *Round) {
 
 // heal makes everything whole and waits until all is well.
 func (e *env) heal(ctx context.Context, p *prober) error {
-	ctx, cancel := context.WithTimeout(ctx, recovery)
+	ctx, cancel := context.WithTimeout(ctx, e.config.Recovery)
 	defer cancel()
 	e.network.Heal()
 	var errs []error
@@ -190,13 +193,13 @@ func (e *env) heal(ctx context.Context, p *prober) error {
 	}
 	for p.write(ctx) != nil {
 		if !e.wait(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("no write succeeds within %v", recovery)
+			return fmt.Errorf("no write succeeds within %v", e.config.Recovery)
 		}
 	}
 	for i, n := range e.nodes {
 		if err := e.answers(ctx, i); err != nil {
 			if !e.full[i] {
-				return fmt.Errorf("%s does not answer within %v: %w", n.Name, recovery, err)
+				return fmt.Errorf("%s does not answer within %v: %w", n.Name, e.config.Recovery, err)
 			}
 		}
 	}

@@ -43,6 +43,7 @@ func flags() (*options, error) {
 	f.IntVar(&o.config.Nodes, "nodes", 3, "`members` of the cluster: 1, 3, 5 or 7")
 	f.DurationVar(&o.config.Duration, "duration", 5*time.Minute, "how long; the round that is under way then is finished")
 	f.DurationVar(&o.config.Round, "round", 45*time.Second, "how long each round has faults")
+	f.DurationVar(&o.config.Recovery, "recovery", time.Minute, "how soon after the faults of a round all must be well")
 	f.Uint64Var(&o.config.Seed, "seed", 1, "decides faults and what clients do; when is the machine's")
 	f.DurationVar(&o.config.Load.Pace, "pace", 20*time.Millisecond, "the least time between two operations of a client")
 	f.StringVar(&o.network, "network", "auto", "namespaces, relay, or auto: namespaces where they are to be had")

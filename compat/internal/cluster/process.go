@@ -116,6 +116,16 @@ func (n *Node) Pause() error { _, err := n.signal(syscall.SIGSTOP); return err }
 // Resume lets a paused process go on.
 func (n *Node) Resume() error { _, err := n.signal(syscall.SIGCONT); return err }
 
+// Dump ends the process and has it write what all its goroutines do into its log.
+func (n *Node) Dump() error {
+	exited, err := n.signal(syscall.SIGQUIT)
+	if err != nil {
+		return err
+	}
+	<-exited
+	return nil
+}
+
 // Running says whether the process runs, paused or not.
 func (n *Node) Running() bool {
 	n.mu.Lock()
