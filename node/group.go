@@ -201,6 +201,13 @@ func (g *Group) Status(ctx context.Context) (GroupStatus, error) {
 	}
 }
 
+// Fail stops the group on this node for a fault that its user found: the replica
+// serves nothing, acknowledges nothing and votes for nobody from then on, and all
+// that waits is answered with ErrGroupStopped and the cause. The others go on.
+func (g *Group) Fail(cause error) {
+	g.call(func() { g.out.Fatal = cause })
+}
+
 // Close stops the group on this node. Its data stays; other replicas go on.
 func (g *Group) Close() error {
 	g.closeOnce.Do(func() {

@@ -77,6 +77,10 @@ type Config struct {
 	CompactionPeriod    time.Duration
 	CompactionRevisions int64
 
+	// CheckInterval is how often members compare their states while anything changes
+	// (default 10s; negative: never).
+	CheckInterval time.Duration
+
 	// Profiling serves /debug/pprof; Histograms adds how long each RPC takes to
 	// the metrics.
 	Profiling, Histograms bool
@@ -140,6 +144,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.WatchProgressInterval, 10*time.Minute)
 	c.WatchProgressInterval = max(c.WatchProgressInterval, 100*time.Millisecond)
 	setDefault(&c.WarnUnaryDuration, 300*time.Millisecond)
+	setDefault(&c.CheckInterval, 10*time.Second)
 	if c.Authorizer == nil {
 		c.Authorizer = keyspace.AllowAll{}
 	}

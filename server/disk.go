@@ -29,7 +29,7 @@ func (s *Server) fs() vfs.FS {
 func (s *Server) openStore() (rsm.StateMachine, error) {
 	dir := filepath.Join(s.config.DataDir, "store")
 	hub := watch.NewHub(watch.Options{})
-	observer := storeObserver{hub, s.keeper}
+	observer := storeObserver{hub, s.keeper, s.auditor}
 	if s.config.InMemory {
 		var err error
 		if s.store, err = store.Open(engine.NewMemory(store.Split), observer); err != nil {
@@ -50,10 +50,11 @@ func (s *Server) openStore() (rsm.StateMachine, error) {
 	return s.store, nil
 }
 
-// storeObserver hears for watchers and for leases.
+// storeObserver hears for watchers, for leases and for who compares states.
 type storeObserver struct {
 	*watch.Hub
 	*keyspace.Keeper
+	*keyspace.Auditor
 }
 
 func (s *Server) watch(hub *watch.Hub) {

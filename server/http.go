@@ -98,7 +98,13 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) unhealthy(r *http.Request) string {
 	query := r.URL.Query()
+	if s.divergence.Load() != nil && !slices.Contains(query["exclude"], "CORRUPT") {
+		return "ALARM CORRUPT"
+	}
 	for _, a := range s.store.Alarms(store.AlarmNone) {
+		if a.Type == store.AlarmDivergent {
+			continue // the others are well
+		}
 		name := map[store.AlarmType]string{store.AlarmNoSpace: "NOSPACE", store.AlarmCorrupt: "CORRUPT"}[a.Type]
 		if !slices.Contains(query["exclude"], name) {
 			return "ALARM " + name
@@ -126,6 +132,9 @@ var (
 	serializableRead = check{"serializable_read", func(ctx context.Context, s *Server) error { return s.keys.Probe(ctx, true) }}
 	linearizableRead = check{"linearizable_read", func(ctx context.Context, s *Server) error { return s.keys.Probe(ctx, false) }}
 	dataCorruption   = check{"data_corruption", func(_ context.Context, s *Server) error {
+		if cause := s.divergence.Load(); cause != nil {
+			return fmt.Errorf("quarantined: %w", *cause)
+		}
 		if len(s.store.Alarms(store.AlarmCorrupt)) > 0 {
 			return errors.New("alarm activated: CORRUPT")
 		}

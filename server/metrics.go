@@ -52,6 +52,8 @@ type view struct {
 
 	streams, watchers int
 	noSpace           bool
+	// divergent counts the members that are quarantined.
+	divergent float64
 }
 
 func metric(name, help string, kind prometheus.ValueType, of func(v *view) float64) gauge {
@@ -90,6 +92,9 @@ var gauges = []gauge{
 	metric("etcd_debugging_mvcc_watch_stream_total", "Streams of watches.", asGauge, func(v *view) float64 { return float64(v.streams) }),
 	metric("etcd_debugging_mvcc_watcher_total", "Watches.", asGauge, func(v *view) float64 { return float64(v.watchers) }),
 	metric("quorate_raft_term", "The term.", asGauge, func(v *view) float64 { return float64(v.term) }),
+	metric("quorate_quarantined", "Whether this member was found divergent and serves nothing.", asGauge, func(v *view) float64 { return is(v.s.divergence.Load() != nil) }),
+	metric("quorate_divergent_members", "Members that are quarantined because their state is not that of the majority.", asGauge, func(v *view) float64 { return v.divergent }),
+	metric("quorate_state_checks_total", "Comparisons in which all members' states were equal.", asCounter, func(v *view) float64 { return float64(v.s.keys.Audits()) }),
 	metric("quorate_no_space", "Whether any member has raised the alarm that its space is at an end.", asGauge, func(v *view) float64 { return is(v.noSpace) }),
 }
 
@@ -138,6 +143,7 @@ func (c *state) Collect(to chan<- prometheus.Metric) {
 	v.size, v.used, v.quota = float64(status.SizeBytes), float64(status.UsedBytes), float64(status.QuotaBytes)
 	for _, a := range status.Alarms {
 		v.noSpace = v.noSpace || a.Type == store.AlarmNoSpace
+		v.divergent += is(a.Type == store.AlarmDivergent)
 	}
 	for _, g := range gauges {
 		to <- prometheus.MustNewConstMetric(g.desc, g.kind, g.of(v))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,11 +38,14 @@ type Server struct {
 	store     *store.Store
 	hub       *watch.Hub
 	keeper    *keyspace.Keeper
+	auditor   *keyspace.Auditor
 	keys      *keyspace.Keyspace
 	etcd      *etcd.Server
 	ports     []*servedPort
 	// healthy and ailing count what /health answered.
 	healthy, ailing prometheus.Counter
+	// divergence is why this member serves nothing; nil while it does.
+	divergence atomic.Pointer[error]
 
 	// life ends with Stop; wg counts the server's own goroutines.
 	life  context.Context
@@ -62,7 +66,7 @@ func Start(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, registry: prometheus.NewRegistry(), keeper: keyspace.NewKeeper(keyspace.Process{}),
+		config: config, registry: prometheus.NewRegistry(), keeper: keyspace.NewKeeper(keyspace.Process{}), auditor: keyspace.NewAuditor(keyspace.Process{}),
 		ready: make(chan struct{}), failed: make(chan error, 1),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -93,7 +97,7 @@ func (s *Server) start() error {
 		peers[uint64(m.ID())] = m.PeerURLs
 	}
 	s.keys = keyspace.New(keyspace.Config{
-		Group: s.group, Store: s.store, Hub: s.hub, Keeper: s.keeper, Self: s.self.ID(), Authorizer: s.config.Authorizer,
+		Group: s.group, Store: s.store, Hub: s.hub, Keeper: s.keeper, Auditor: s.auditor, Self: s.self.ID(), Authorizer: s.config.Authorizer,
 		MaxRequestBytes: s.config.MaxRequestBytes, ElectionTimeout: s.config.ElectionTimeout, Logger: s.config.Logger,
 	})
 	s.etcd = etcd.New(etcd.Config{
@@ -112,12 +116,18 @@ func (s *Server) start() error {
 	for _, p := range s.ports {
 		s.servePort(p)
 	}
+	if cause := s.quarantined(); cause != nil {
+		s.stopForGood(cause)
+	}
 	s.wg.Go(s.becomeReady)
 	s.wg.Go(s.failIfRefused)
 	s.wg.Go(s.reclaim)
 	s.wg.Go(s.guardSpace)
 	s.wg.Go(s.compact)
 	s.wg.Go(func() { s.keys.KeepLeases(s.life) })
+	if s.config.CheckInterval > 0 {
+		s.wg.Go(func() { s.keys.Audit(s.life, s.config.CheckInterval, s.quarantine) })
+	}
 	return nil
 }
 
@@ -204,7 +214,7 @@ func (s *Server) becomeReady() {
 		if err == nil {
 			break
 		}
-		if s.life.Err() != nil {
+		if s.life.Err() != nil || errors.Is(err, node.ErrGroupStopped) {
 			return
 		}
 		s.config.Logger.Warn("no majority of the members answers yet; waiting for them", slog.Any("error", err))

@@ -49,6 +49,7 @@ type applier struct {
 	commits []Commit
 	// leases are those granted and, with a TTL of 0, revoked, for who observes them.
 	leases  []lease
+	checks  []CheckRequest // to be told of at the next commit
 	keys    arena
 	scratch []byte
 	value   []byte
@@ -190,6 +191,9 @@ func (a *applier) command(cmd Command) ([]byte, error) {
 	case *PublishRequest:
 		a.publish(&c.Member)
 		return nil, nil
+	case *CheckRequest:
+		a.check(c)
+		return nil, nil
 	}
 	return nil, ErrInvalid
 }
@@ -325,6 +329,14 @@ func (a *applier) commit() error {
 		}
 	}
 	a.leases = a.leases[:0]
+	for _, c := range a.checks {
+		if c.Member == 0 {
+			a.s.checks.Sampled(c.Sample, c.Hash)
+		} else {
+			a.s.checks.Reported(c.Sample, c.Member, c.Hash)
+		}
+	}
+	a.checks = a.checks[:0]
 	if a.s.observer != nil {
 		a.s.observer.Committed(st.revision, st.compacted, a.commits)
 		a.ask()
@@ -560,4 +572,16 @@ func (a *applier) publish(m *Member) {
 	a.s.side.setMember(own)
 	a.batch.Set(appendMemberKey(nil, m.ID), record)
 	a.state.hash = hashBytes(hashWord(a.state.hash, 'p'), bytes.Clone(record))
+}
+
+// check notes what is to be told of once it is committed: a sample as one without a
+// member.
+func (a *applier) check(c *CheckRequest) {
+	switch {
+	case a.s.checks == nil:
+	case c.Sample == 0:
+		a.checks = append(a.checks, CheckRequest{Sample: a.at, Hash: a.state.hash})
+	case c.Member != 0:
+		a.checks = append(a.checks, *c)
+	}
 }

@@ -32,11 +32,13 @@ const (
 	kindAlarm
 	kindPublish
 	kindRange // within a transaction only
+	kindCheck
 )
 
 // Command is what may be proposed: *PutRequest, *DeleteRangeRequest,
 // *TxnRequest, *CompactRequest, *LeaseGrantRequest, *LeaseRevokeRequest,
-// *LeaseCheckpointRequest, *LeaseRenewRequest, *AlarmRequest and *PublishRequest.
+// *LeaseCheckpointRequest, *LeaseRenewRequest, *AlarmRequest, *PublishRequest and
+// *CheckRequest.
 type Command interface {
 	kind() kind
 	appendTo(dst []byte) []byte
@@ -52,6 +54,7 @@ func (*LeaseCheckpointRequest) kind() kind { return kindLeaseCheckpoint }
 func (*LeaseRenewRequest) kind() kind      { return kindLeaseRenew }
 func (*AlarmRequest) kind() kind           { return kindAlarm }
 func (*PublishRequest) kind() kind         { return kindPublish }
+func (*CheckRequest) kind() kind           { return kindCheck }
 
 // AppendCommand appends cmd as a command's bytes.
 func AppendCommand(dst []byte, cmd Command) []byte {
@@ -90,6 +93,8 @@ func DecodeCommand(b []byte) (Command, error) {
 		cmd = &AlarmRequest{Action: AlarmAction(r.int32()), Member: r.uint(), Alarm: AlarmType(r.int32())}
 	case kindPublish:
 		cmd = r.publish()
+	case kindCheck:
+		cmd = &CheckRequest{Sample: r.uint(), Member: r.uint(), Hash: r.uint()}
 	default:
 		return nil, fmt.Errorf("%w: kind %d", ErrBadCommand, b[1])
 	}
@@ -336,6 +341,10 @@ func (a *AlarmRequest) appendTo(dst []byte) []byte {
 	dst = appendInt(dst, int64(a.Action))
 	dst = appendUint(dst, a.Member)
 	return appendInt(dst, int64(a.Alarm))
+}
+
+func (c *CheckRequest) appendTo(dst []byte) []byte {
+	return appendUint(appendUint(appendUint(dst, c.Sample), c.Member), c.Hash)
 }
 
 func (p *PublishRequest) appendTo(dst []byte) []byte { return p.Member.appendTo(dst) }

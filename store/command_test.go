@@ -39,6 +39,7 @@ func sampleCommands() []Command {
 		&LeaseRenewRequest{IDs: []int64{1, 200, -3}},
 		&AlarmRequest{Action: AlarmActivate, Member: math.MaxUint64, Alarm: AlarmNoSpace},
 		&PublishRequest{Member: Member{ID: 1, Name: "n1", ClientURLs: []string{"http://a", ""}}},
+		&CheckRequest{}, &CheckRequest{Sample: 7, Member: 1 << 60, Hash: 1<<64 - 1},
 	}
 }
 
@@ -122,6 +123,7 @@ func sampleResults() map[Command]Response {
 		&LeaseCheckpointRequest{}: &LeaseRenewResponse{Revision: 7},
 		&CompactRequest{}:         &CompactResponse{Revision: 7},
 		&PublishRequest{}:         &PublishResponse{Revision: 7},
+		&CheckRequest{}:           &CheckResponse{Revision: 7},
 		&AlarmRequest{}:           &AlarmResponse{Revision: 7, Alarms: []Alarm{{1, AlarmNoSpace}, {2, AlarmCorrupt}}},
 		&TxnRequest{}: &TxnResponse{Revision: 7, Succeeded: true, Responses: []ResponseOp{
 			{Range: &RangeResponse{Revision: 6, KVs: []KeyValue{kv}, More: true, Count: 3}},
@@ -175,7 +177,7 @@ func TestResultOfRefusal(t *testing.T) {
 func FuzzDecodeResult(f *testing.F) {
 	commands := []Command{
 		&PutRequest{}, &DeleteRangeRequest{}, &TxnRequest{}, &CompactRequest{}, &LeaseGrantRequest{}, &LeaseRevokeRequest{},
-		&LeaseCheckpointRequest{}, &LeaseRenewRequest{}, &AlarmRequest{}, &PublishRequest{},
+		&LeaseCheckpointRequest{}, &LeaseRenewRequest{}, &AlarmRequest{}, &PublishRequest{}, &CheckRequest{},
 	}
 	for cmd, resp := range sampleResults() {
 		f.Add(uint8(cmd.kind()-1), resultOf(resp).Data)

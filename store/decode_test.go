@@ -75,6 +75,7 @@ func sampleSnapshot(t testing.TB) []byte {
 		t, s, put("a", "1"), put("b", "2"), put("a", "3"), &LeaseGrantRequest{ID: 7, TTL: 60}, &CompactRequest{Revision: 3},
 		&PutRequest{Key: []byte("c"), Lease: 7}, &DeleteRangeRequest{Key: []byte("b")},
 		&AlarmRequest{Action: AlarmActivate, Member: 1, Alarm: AlarmNoSpace}, &PublishRequest{Member: Member{ID: 1, Name: "n"}},
+		&CheckRequest{Sample: 3, Member: 1, Hash: 9},
 	)
 	view, err := s.Snapshot()
 	check(t, err)

@@ -450,6 +450,8 @@ func (m *model) apply(cmd Command) (Response, error) {
 	case *PublishRequest:
 		m.members[c.Member.ID] = c.Member
 		return &PublishResponse{Revision: m.revision}, nil
+	case *CheckRequest:
+		return &CheckResponse{Revision: m.revision}, nil
 	}
 	panic("no such command")
 }

@@ -250,6 +250,11 @@ const (
 	AlarmCorrupt
 )
 
+// AlarmDivergent is not etcd's: the member's state is not that of a majority, and it
+// is quarantined. The others go on, which after AlarmCorrupt nobody does. To clients
+// of etcd it is CORRUPT too.
+const AlarmDivergent AlarmType = 1000
+
 // AlarmAction is what an AlarmRequest does. The numbers are etcd's.
 type AlarmAction int32
 
@@ -293,6 +298,21 @@ type PublishRequest struct {
 
 // PublishResponse answers a PublishRequest.
 type PublishResponse struct {
+	Revision int64
+}
+
+// CheckRequest has replicas compare their states. It changes nothing: an observer
+// that is a CheckObserver hears of it. With a Sample of 0 each replica is to note
+// what its state hashes to at this place of the log; else a member tells what it
+// noted at that place.
+type CheckRequest struct {
+	Sample uint64
+	Member uint64
+	Hash   uint64
+}
+
+// CheckResponse answers a CheckRequest.
+type CheckResponse struct {
 	Revision int64
 }
 

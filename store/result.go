@@ -29,6 +29,7 @@ func (*LeaseRevokeResponse) response() {}
 func (*LeaseRenewResponse) response()  {}
 func (*AlarmResponse) response()       {}
 func (*PublishResponse) response()     {}
+func (*CheckResponse) response()       {}
 
 // DecodeResult gives what a command answered, of which r is the result. A
 // refusal is an *Error; anything else that is wrong is ErrBadResult or
@@ -99,6 +100,8 @@ func DecodeResult(cmd Command, r rsm.Result) (Response, error) {
 		resp = a
 	case kindPublish:
 		resp = &PublishResponse{Revision: revision}
+	case kindCheck:
+		resp = &CheckResponse{Revision: revision}
 	}
 	if !d.done() {
 		return nil, ErrBadResult

@@ -35,11 +35,22 @@ type LeaseObserver interface {
 	LeaseRevoked(id int64)
 }
 
+// CheckObserver is an Observer that also hears of CheckRequests, before Committed of
+// their commit.
+type CheckObserver interface {
+	Observer
+	// Sampled gives what the state hashed to where the log asked for it, at index.
+	Sampled(index, hash uint64)
+	// Reported gives what a member told of its sample.
+	Reported(sample, member, hash uint64)
+}
+
 // Store is the state machine. See the package for who may call what when.
 type Store struct {
 	engine   engine.Engine
 	observer Observer
 	leases   LeaseObserver // the observer, if it is one
+	checks   CheckObserver // likewise
 
 	// published is the state as of the last commit to the engine.
 	published atomic.Pointer[state]
@@ -64,6 +75,7 @@ var _ rsm.OnDisk = (*Store)(nil)
 func Open(e engine.Engine, observer Observer) (*Store, error) {
 	s := &Store{engine: e, observer: observer}
 	s.leases, _ = observer.(LeaseObserver)
+	s.checks, _ = observer.(CheckObserver)
 	s.applier = newApplier(s)
 	if err := s.load(); err != nil {
 		return nil, err

@@ -235,6 +235,8 @@ func (x *twin) command() Command {
 		return &AlarmRequest{Action: AlarmDeactivate, Member: x.rng.Uint64N(2), Alarm: AlarmType(x.rng.IntN(3))}
 	case n < 98:
 		return &AlarmRequest{Member: 1, Alarm: AlarmType(x.rng.IntN(3))}
+	case n < 99:
+		return &CheckRequest{Sample: x.rng.Uint64N(2) * 7, Member: x.rng.Uint64N(2), Hash: x.rng.Uint64()}
 	default:
 		return &PublishRequest{Member: Member{ID: x.rng.Uint64N(3), Name: fmt.Sprint("n", x.rng.IntN(9)), ClientURLs: []string{"u"}}}
 	}
@@ -569,7 +571,7 @@ func occurred(t *testing.T, seen map[string]int) {
 	t.Helper()
 	for _, name := range []string{
 		"PutRequest", "DeleteRangeRequest", "TxnRequest", "CompactRequest", "LeaseGrantRequest", "LeaseRevokeRequest",
-		"LeaseCheckpointRequest", "LeaseRenewRequest", "AlarmRequest", "PublishRequest",
+		"LeaseCheckpointRequest", "LeaseRenewRequest", "AlarmRequest", "PublishRequest", "CheckRequest",
 		"PutRequest: " + ErrLeaseNotFound.Error(), "PutRequest: " + ErrKeyNotFound.Error(), "PutRequest: " + ErrNoSpace.Error(),
 		"PutRequest: " + ErrCorrupt.Error(), "DeleteRangeRequest: " + ErrCorrupt.Error(), "TxnRequest: " + ErrCorrupt.Error(),
 		"TxnRequest: " + ErrNoSpace.Error(), "TxnRequest: " + ErrCompacted.Error(), "TxnRequest: " + ErrFutureRev.Error(),

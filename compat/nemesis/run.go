@@ -191,9 +191,19 @@ func (e *env) heal(ctx context.Context, p *prober) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for p.write(ctx) != nil {
+	dumped := false
+	for since := time.Now(); p.write(ctx) != nil; {
 		if !e.wait(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("no write succeeds within %v", e.config.Recovery)
+		}
+		if !dumped && time.Since(since) > e.config.Recovery/4 {
+			dumped = true
+			e.note("no write succeeded for %v after the faults; the stacks of all members are in their logs, and they were started again", e.config.Recovery/4)
+			for _, n := range e.nodes {
+				if err := errors.Join(n.Dump(), n.Start()); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for i, n := range e.nodes {

@@ -36,6 +36,9 @@ var refusals = []struct {
 	{store.ErrInvalid, rpctypes.ErrGRPCKeyNotFound},
 	{store.ErrClosed, rpctypes.ErrGRPCStopped},
 
+	// This member's state is wrong, and others are to be asked.
+	{keyspace.ErrDivergent, rpctypes.ErrGRPCCorrupt},
+
 	// The server's patience ended, not the client's.
 	{keyspace.ErrTimeout, rpctypes.ErrGRPCTimeout},
 

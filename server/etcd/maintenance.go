@@ -5,6 +5,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/store"
@@ -17,19 +19,35 @@ type maintenanceServer struct {
 
 // Alarm raises, clears or lists alarms.
 func (s *maintenanceServer) Alarm(ctx context.Context, r *etcdserverpb.AlarmRequest) (*etcdserverpb.AlarmResponse, error) {
-	done, err := propose[*store.AlarmResponse](ctx, s.Server, &store.AlarmRequest{
-		Action: store.AlarmAction(r.Action), Member: r.MemberID, Alarm: store.AlarmType(r.Alarm),
-	})
+	of := store.AlarmType(r.Alarm)
+	if of == store.AlarmDivergent {
+		return nil, status.Errorf(codes.InvalidArgument, "etcdserver: there is no alarm %d", r.Alarm)
+	}
+	ask := &store.AlarmRequest{Action: store.AlarmAction(r.Action), Member: r.MemberID, Alarm: of}
+	done, err := propose[*store.AlarmResponse](ctx, s.Server, ask)
 	if err != nil {
 		return nil, err
 	}
-	return &etcdserverpb.AlarmResponse{Header: s.header(done.Revision), Alarms: alarms(done.Alarms)}, nil
+	all := done.Alarms
+	if of == store.AlarmCorrupt && ask.Action != store.AlarmActivate {
+		// CORRUPT is listed and cleared whoever raised it.
+		ask.Alarm = store.AlarmDivergent
+		if done, err = propose[*store.AlarmResponse](ctx, s.Server, ask); err != nil {
+			return nil, err
+		}
+		all = append(all, done.Alarms...)
+	}
+	return &etcdserverpb.AlarmResponse{Header: s.header(done.Revision), Alarms: alarms(all)}, nil
 }
 
 func alarms(all []store.Alarm) []*etcdserverpb.AlarmMember {
 	var out []*etcdserverpb.AlarmMember
 	for _, a := range all {
-		out = append(out, &etcdserverpb.AlarmMember{MemberID: a.Member, Alarm: etcdserverpb.AlarmType(a.Type)})
+		of := etcdserverpb.AlarmType(a.Type)
+		if a.Type == store.AlarmDivergent {
+			of = etcdserverpb.AlarmType_CORRUPT
+		}
+		out = append(out, &etcdserverpb.AlarmMember{MemberID: a.Member, Alarm: of})
 	}
 	return out
 }

@@ -45,6 +45,9 @@ type Config struct {
 	// Keeper ends leases. It must be the store's lease observer, and answer the
 	// group's questions. The keyspace has its runtime.
 	Keeper *Keeper
+	// Auditor compares states; nil if nothing is to be compared. It must be the
+	// store's check observer.
+	Auditor *Auditor
 	// Self is this member.
 	Self raft.NodeID
 	// Authorizer is asked before anything else is done.
@@ -69,7 +72,7 @@ type Keyspace struct {
 
 	proposalsPending, proposalsFailed atomic.Int64
 	leasesExpired, leasesRenewed      atomic.Int64
-	quota                             atomic.Int64
+	quota, audits                     atomic.Int64
 
 	buffers sync.Pool // of *[]byte
 }

@@ -129,7 +129,7 @@ var Table = []Option{
 	{Name: "distributed-tracing-sampling-rate", Type: Integer, Default: "0", Verdict: NoEffect, Why: noTracing},
 
 	// Features.
-	{Name: "corrupt-check-time", Type: Duration, Default: "0s", Verdict: NoEffect, Why: "replicas compare their states all the time, not now and then"},
+	{Name: "corrupt-check-time", Type: Duration, Default: "0s", Verdict: NoEffect, Why: "members compare their states every ten seconds by themselves, without reading through them"},
 	{Name: "compact-hash-check-time", Type: Duration, Default: "1m0s", Verdict: NoEffect, Why: "replicas compare their states all the time, not now and then"},
 	{Name: "compaction-batch-limit", Type: Integer, Default: "0", Verdict: NoEffect, Why: "a compaction holds nothing up"},
 	{Name: "compaction-sleep-interval", Type: Duration, Default: "0s", Verdict: NoEffect, Why: "a compaction holds nothing up"},

@@ -95,8 +95,8 @@ func (n *Node) Kill() error {
 	return nil
 }
 
-// Terminate asks the process to stop; after the patience it is killed, which is
-// an error.
+// Terminate asks the process to stop; after the patience it is ended by Dump, which
+// is an error.
 func (n *Node) Terminate(patience time.Duration) error {
 	exited, err := n.signal(syscall.SIGTERM)
 	if err != nil {
@@ -106,7 +106,7 @@ func (n *Node) Terminate(patience time.Duration) error {
 	case <-exited:
 		return nil
 	case <-time.After(patience):
-		return errors.Join(fmt.Errorf("cluster: %s still runs %v after SIGTERM", n.Name, patience), n.Kill())
+		return errors.Join(fmt.Errorf("cluster: %s still runs %v after SIGTERM", n.Name, patience), n.Dump())
 	}
 }
 
