@@ -413,12 +413,14 @@ func (g generator) leaseGrant() *pb.LeaseGrantRequest {
 	return l
 }
 
-// hashKV names the present revision or a future one. At the revision of a past
-// compaction etcd answers from a list that it keeps for itself, and at a negative
-// one it hashes nothing.
+// hashKV names the present revision, a future or a negative one. At the revision
+// of a past compaction etcd answers from a list that it keeps for itself.
 func (g generator) hashKV() *pb.HashKVRequest {
 	if g.chance(4) {
 		return &pb.HashKVRequest{Revision: current(1 + int64(g.IntN(3)))}
+	}
+	if g.chance(6) {
+		return &pb.HashKVRequest{Revision: -1 - int64(g.IntN(3))}
 	}
 	return &pb.HashKVRequest{}
 }

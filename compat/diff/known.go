@@ -41,15 +41,16 @@ var Differences = []Difference{
 		EtcdPanics: true,
 	},
 	{
-		RPC:  "Maintenance.HashKV",
-		Says: "A negative `revision` is the present one; etcd hashes nothing and returns the negative one.",
-		Ops:  []Op{{Kind: HashKV, Msg: &pb.HashKVRequest{Revision: -3}}},
-	},
-	{
 		RPC: "Maintenance.HashKV",
 		Says: "At the revision of a past compaction etcd answers with the hash that it kept from then, and the compaction " +
 			"before that as `compact_revision`; Quorate with the present ones.",
 		Ops: append(puts("a", "a"), Op{Kind: Compact, Msg: &pb.CompactionRequest{Revision: 3, Physical: true}},
 			Op{Kind: HashKV, Msg: &pb.HashKVRequest{Revision: 3}}),
+	},
+	{
+		RPC: "Maintenance.HashKV",
+		Says: "After a compaction to 0, which both accept as the first one, etcd answers a request for the present revision " +
+			"with the hash of revision 0; Quorate with that of the present one.",
+		Ops: append(puts("a"), Op{Kind: Compact, Msg: &pb.CompactionRequest{Physical: true}}, Op{Kind: HashKV, Msg: &pb.HashKVRequest{}}),
 	},
 }

@@ -94,9 +94,13 @@ func (s *maintenanceServer) Hash(ctx context.Context, _ *etcdserverpb.HashReques
 
 // HashKV is Hash up to a revision.
 func (s *maintenanceServer) HashKV(ctx context.Context, r *etcdserverpb.HashKVRequest) (*etcdserverpb.HashKVResponse, error) {
-	h, err := s.keys.HashKV(ctx, r.Revision)
+	h, err := s.keys.HashKV(ctx, max(r.Revision, 0))
 	if err != nil {
 		return nil, refusal(ctx, err)
+	}
+	if r.Revision < 0 {
+		// Up to it there is nothing. Etcd says so, too.
+		h.Hash, h.Revision = 0, r.Revision
 	}
 	return &etcdserverpb.HashKVResponse{
 		Header: s.header(0), Hash: h.Hash, CompactRevision: h.Compacted, HashRevision: h.Revision,
