@@ -86,10 +86,11 @@ func (p *remote) Done(outcome replica.Outcome, result rsm.Result) {
 }
 
 // forward sends proposals to the leader. They were taken from their callers, and
-// are answered certainly not applied if there is nobody to send them to.
+// are answered certainly not applied if there is nobody to send them to, or no
+// connection: what is given to a transport without one may be sent later, or not.
 func (g *Group) forward(batch []replica.Proposal) {
 	f, l := &g.forwards, *g.leadership.Load()
-	if l.Leader == raft.None || l.Leader == g.node.cfg.ID {
+	if _, lost := g.node.unreachable.Load(l.Leader); lost || l.Leader == raft.None || l.Leader == g.node.cfg.ID {
 		for _, p := range batch {
 			p.Done(replica.NotLeader, rsm.Result{})
 		}

@@ -89,6 +89,38 @@ func TestForwardToALeaderThatGoesAway(t *testing.T) {
 	})
 }
 
+// CM-08: with no connection to the leader a proposal is certainly not applied. What
+// a transport is given then may be sent later or not, and its outcome be unknown.
+func TestForwardWithoutAConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		forwarded(c)
+		c.start(c.voters...)
+		defer c.stopAll()
+		leader := c.leader(c.voters...)
+		follower := c.voters[int(leader)%3]
+		for _, id := range c.voters {
+			if err := c.groups[id].Ready(patience(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		connection := (*handler)(c.nodes[follower])
+		connection.PeerDown(leader, errors.New("lost"))
+		for range 3 {
+			if _, err := c.groups[follower].Propose(patience(t), []byte("x")); !errors.Is(err, ErrNotLeader) {
+				t.Fatalf("got %v, want ErrNotLeader", err)
+			}
+		}
+		connection.PeerUp(leader)
+		if _, err := c.groups[follower].Propose(patience(t), []byte("y")); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.read(leader); got != "y" {
+			t.Errorf("applied %q, want y alone", got)
+		}
+	})
+}
+
 // A duplicate of a forward is taken once, of whatever life of the forwarder.
 func TestForwardIsTakenOnce(t *testing.T) {
 	f := forwarding{taken: map[raft.NodeID][]forwardLife{}}

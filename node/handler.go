@@ -45,12 +45,14 @@ func (h *handler) Admit(peer transport.Identity) error {
 
 // PeerUp reports a connection.
 func (h *handler) PeerUp(peer raft.NodeID) {
+	h.unreachable.Delete(peer)
 	h.cfg.Logger.Info("connected", slog.Uint64("node", uint64(h.cfg.ID)), slog.Uint64("peer", uint64(peer)))
 }
 
 // PeerDown tells the groups that what is in flight to a peer is probably lost.
 func (h *handler) PeerDown(peer raft.NodeID, err error) {
 	n := (*Node)(h)
+	n.unreachable.Store(peer, true) // before what was forwarded is answered
 	level := slog.LevelInfo
 	if errors.Is(err, transport.ErrRefused) {
 		level = slog.LevelError

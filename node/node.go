@@ -39,6 +39,9 @@ type Node struct {
 
 	// groups maps ids to *Group; read on every message.
 	groups sync.Map
+	// unreachable holds the nodes to which the connection was lost and not made
+	// again.
+	unreachable sync.Map
 	// mu guards the life cycle: which groups are there, and closing.
 	mu     sync.Mutex
 	closed bool
