@@ -59,7 +59,7 @@ type applier struct {
 }
 
 func newApplier(s *Store) *applier {
-	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache(cacheBytes), recent: recent{setKeys: recentSetKeys, maxCommits: recentCommits}}
+	return &applier{s: s, batch: s.engine.NewBatch(), pending: make(map[string][]version), cache: newCache(cacheBytes), recent: newRecent(s.engine)}
 }
 
 // begin takes up the state as it was published.
@@ -346,20 +346,19 @@ func (a *applier) commit() error {
 		if n := len(versions); n > 0 {
 			a.scratch = append(a.scratch[:0], key...)
 			a.cache.put(a.scratch, versions[n-1].known())
+			a.recent.add(a.scratch, st.applied)
 		}
 	}
-	a.recent.add(st.applied, a.order)
 	clear(a.pending)
 	a.order, a.sorted = a.order[:0], 0
 	a.keys = arena{}
-	return a.release()
+	return errors.Join(a.release(), a.recent.committed())
 }
 
 // forget drops all that the applier remembers of the store.
 func (a *applier) forget() error {
 	a.cache = newCache(2 * a.cache.limit)
-	a.recent.sets = nil
-	return a.recent.release()
+	return a.recent.forget()
 }
 
 // release gives the iterator up.

@@ -11,69 +11,67 @@ import (
 // which passes by everything in memory: looking into memory that has no filter is
 // what costs most for a key that is not there.
 type recent struct {
-	it  engine.Iterator
-	cur cursor
-	// sets are of the commits up to an index each, the newest last.
-	sets []recentSet
-	// commits counts those since it was made.
+	engine engine.Engine
+	// it is nil, or the iterator; commits counts those since it was made.
+	it      engine.Iterator
+	cur     cursor
 	commits int
-	// setKeys and maxCommits are the constants below, but in tests.
-	setKeys, maxCommits int
-}
-
-type recentSet struct {
-	upTo uint64
-	keys map[uint64]struct{}
+	// written has the index at which each key was written last.
+	written indexTable
+	// maxKeys and maxCommits are the constants below, but in tests.
+	maxKeys, maxCommits int
 }
 
 const (
-	// recentSetKeys is how many keys a set takes.
-	recentSetKeys = 1 << 15
+	// recentKeys is how many keys there may be before it is asked which of them are
+	// durable meanwhile.
+	recentKeys = 100_000
 	// recentCommits is how many commits an iterator lives, which keeps tables from
 	// being deleted.
 	recentCommits = 1 << 12
 )
 
+func newRecent(e engine.Engine) recent {
+	return recent{engine: e, written: newIndexTable(0), maxKeys: recentKeys, maxCommits: recentCommits}
+}
+
 func hashKey(key []byte) uint64 { return hashBytes(0, key) }
 
-// add tells of keys that a commit wrote.
-func (c *recent) add(upTo uint64, keys []string) {
-	n := len(c.sets)
-	if n == 0 || len(c.sets[n-1].keys) >= c.setKeys {
-		c.sets = append(c.sets, recentSet{keys: map[uint64]struct{}{}})
-		n++
-	}
-	set := &c.sets[n-1]
-	set.upTo = upTo
-	for _, key := range keys {
-		set.keys[hashKey([]byte(key))] = struct{}{}
-	}
+// add tells of a key that a commit wrote, whose last command has an index.
+func (c *recent) add(key []byte, index uint64) { c.written.put(hashKey(key), index) }
+
+func (c *recent) has(key []byte) bool { return c.written.has(hashKey(key)) }
+
+// committed is called after each commit, for nothing may be kept that nobody asks
+// for: neither the iterator nor keys that are durable.
+func (c *recent) committed() error {
 	c.commits++
-}
-
-func (c *recent) has(key []byte) bool {
-	h := hashKey(key)
-	for i := range c.sets {
-		if _, ok := c.sets[i].keys[h]; ok {
-			return true
-		}
+	if c.written.used >= c.maxKeys && !c.fresh() {
+		return c.renew()
 	}
-	return false
+	if c.commits >= c.maxCommits {
+		return c.release()
+	}
+	return nil
 }
 
-// open has an iterator at hand, a new one if the old one has been there for long,
-// and forgets the keys that it sees.
-func (c *recent) open(e engine.Engine) error {
-	if c.it != nil && c.commits < c.maxCommits && len(c.sets) < 3 {
+// fresh reports that nothing more may be durable than what the iterator sees.
+func (c *recent) fresh() bool { return c.it != nil && c.commits < c.maxCommits/16 }
+
+// open has an iterator at hand.
+func (c *recent) open() error {
+	if c.it != nil {
 		return nil
 	}
-	if c.it != nil && c.commits < c.maxCommits/16 {
-		return nil // nothing more may be durable than a moment ago
-	}
+	return c.renew()
+}
+
+// renew takes a new iterator and forgets the keys that it sees.
+func (c *recent) renew() error {
 	if err := c.release(); err != nil {
 		return err
 	}
-	it, err := e.NewDurableIterator(nil, nil)
+	it, err := c.engine.NewDurableIterator(nil, nil)
 	if err != nil {
 		return err
 	}
@@ -88,10 +86,14 @@ func (c *recent) open(e engine.Engine) error {
 	} else if err := it.Error(); err != nil {
 		return err
 	}
-	for len(c.sets) > 0 && c.sets[0].upTo <= durable {
-		c.sets = c.sets[1:]
-	}
+	c.written.forget(durable)
 	return nil
+}
+
+// forget drops all that is known, and the iterator.
+func (c *recent) forget() error {
+	c.written = newIndexTable(0)
+	return c.release()
 }
 
 func (c *recent) release() error {
@@ -103,8 +105,63 @@ func (c *recent) release() error {
 	return err
 }
 
+// An indexTable maps hashes to indexes, with open addressing.
+type indexTable struct {
+	slots []indexSlot // a power of two, at most three quarters used
+	used  int
+}
+
+type indexSlot struct{ hash, index uint64 } // index 0 is a free slot
+
+func newIndexTable(room int) indexTable {
+	n := slotsMin
+	for n*3/4 <= room {
+		n *= 2
+	}
+	return indexTable{slots: make([]indexSlot, n)}
+}
+
+func (t *indexTable) find(hash uint64) *indexSlot {
+	mask := uint64(len(t.slots) - 1)
+	for i := hash; ; i++ {
+		if s := &t.slots[i&mask]; s.index == 0 || s.hash == hash {
+			return s
+		}
+	}
+}
+
+func (t *indexTable) has(hash uint64) bool { return t.find(hash).index != 0 }
+
+// put keeps an index, which is not 0.
+func (t *indexTable) put(hash, index uint64) {
+	s := t.find(hash)
+	if s.index == 0 {
+		if t.used >= len(t.slots)*3/4 {
+			t.keep(2*t.used, 0)
+			s = t.find(hash)
+		}
+		t.used++
+	}
+	*s = indexSlot{hash, index}
+}
+
+// forget drops what has an index up to one.
+func (t *indexTable) forget(upTo uint64) { t.keep(t.used, upTo) }
+
+// keep makes a table that has room, of the slots after an index.
+func (t *indexTable) keep(room int, after uint64) {
+	kept := newIndexTable(room)
+	for _, s := range t.slots {
+		if s.index > after {
+			*kept.find(s.hash) = s
+			kept.used++
+		}
+	}
+	*t = kept
+}
+
 func (a *applier) lookUp(key []byte) (version, bool, error) {
-	if err := a.recent.open(a.s.engine); err != nil {
+	if err := a.recent.open(); err != nil {
 		return version{}, false, err
 	}
 	if !a.recent.has(key) {

@@ -96,7 +96,7 @@ func (x *twin) reopen() {
 	x.s = s
 	// What makes it quicker must not make it another.
 	s.applier.cache = newCache([]int{1, 2 << 10, cacheBytes}[x.rng.IntN(3)])
-	s.applier.recent.setKeys, s.applier.recent.maxCommits = 1+x.rng.IntN(6), 1+x.rng.IntN(20)
+	s.applier.recent.maxKeys, s.applier.recent.maxCommits = 1+x.rng.IntN(6), 1+x.rng.IntN(20)
 }
 
 func (x *twin) fatalf(format string, args ...any) {
