@@ -43,6 +43,11 @@ type Config struct {
 	Metrics *Metrics
 }
 
+// streamWorkers is how many goroutines serve one request after the other. Their
+// stacks have grown already, which takes longer than anything that we do for a put.
+// When all are busy, further requests have goroutines of their own.
+const streamWorkers = 1024
+
 // overheadBytes is what a message may have beyond MaxRequestBytes: what it grows
 // by as a command, and what is refused with a better text than grpc-go's.
 const overheadBytes = 512 << 10
@@ -75,6 +80,7 @@ func New(config Config) *Server {
 		grpc.ConnectionTimeout(config.ConnectionTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: config.KeepAliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.KeepAliveInterval, Timeout: config.KeepAliveTimeout}),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),

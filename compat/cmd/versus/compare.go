@@ -18,9 +18,9 @@ func compare(ctx context.Context, o *options, r *report) error {
 		return err
 	}
 	defer stop()
-	for _, kind := range o.servers {
-		if err := o.prepare(ctx, clusters[kind]); err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
+	for _, server := range o.servers {
+		if err := o.prepare(ctx, clusters[server]); err != nil {
+			return fmt.Errorf("%s: %w", server, err)
 		}
 	}
 	for round := range o.rounds {
@@ -32,13 +32,13 @@ func compare(ctx context.Context, o *options, r *report) error {
 			if !slices.Contains(o.what, w.name) {
 				continue
 			}
-			for _, kind := range order {
+			for _, server := range order {
 				pause(ctx, o.pause)
-				t, err := o.turn(ctx, w, clusters[kind], fmt.Sprintf("%s-%d", w.name, round+1))
+				t, err := o.turn(ctx, w, clusters[server], fmt.Sprintf("%s-%d", w.name, round+1))
 				if err != nil {
-					return fmt.Errorf("%s, %s: %w\n%s", w.name, kind, err, clusters[kind].Logs(2000))
+					return fmt.Errorf("%s, %s: %w\n%s", w.name, server, err, clusters[server].Logs(2000))
 				}
-				t.Workload, t.Server, t.Round = w.name, kind, round+1
+				t.Workload, t.Server, t.Round = w.name, server, round+1
 				r.add(t)
 				fmt.Fprintf(o.out, "%d  %-16s %s\n", t.Round, w.name, t)
 			}
@@ -81,9 +81,9 @@ func (o *options) connect(c *cluster.Cluster) ([]*clientv3.Client, func(), error
 
 // A turn is one measurement of one server.
 type turn struct {
-	Workload string       `json:"workload"`
-	Server   cluster.Kind `json:"server"`
-	Round    int          `json:"round"`
+	Workload string `json:"workload"`
+	Server   string `json:"server"`
+	Round    int    `json:"round"`
 	// Done is how many operations were, in Seconds, Failed how many were not.
 	Done    int     `json:"done"`
 	Failed  int64   `json:"failed"`

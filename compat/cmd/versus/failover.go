@@ -16,9 +16,9 @@ import (
 // A kill is one failover: for how long no write was done at all, and the longest
 // that any one client waited for one write, failed attempts included.
 type kill struct {
-	Server  cluster.Kind `json:"server"`
-	Stopped float64      `json:"writes_stopped_seconds"`
-	Stalled float64      `json:"longest_stall_seconds"`
+	Server  string  `json:"server"`
+	Stopped float64 `json:"writes_stopped_seconds"`
+	Stalled float64 `json:"longest_stall_seconds"`
 }
 
 const failoverClients = 24
@@ -32,13 +32,13 @@ func failovers(ctx context.Context, o *options, r *report) error {
 	}
 	defer stop()
 	for range o.rounds {
-		for _, kind := range o.servers {
-			k, err := failover(ctx, clusters[kind])
+		for _, server := range o.servers {
+			k, err := failover(ctx, clusters[server])
 			if err != nil {
-				return fmt.Errorf("%s: %w\n%s", kind, err, clusters[kind].Logs(2000))
+				return fmt.Errorf("%s: %w\n%s", server, err, clusters[server].Logs(2000))
 			}
-			k.Server = kind
-			fmt.Fprintf(o.out, "%-8s leader killed: writes stopped for %.2f s, longest stall of a client %.2f s\n", kind, k.Stopped, k.Stalled)
+			k.Server = server
+			fmt.Fprintf(o.out, "%-8s leader killed: writes stopped for %.2f s, longest stall of a client %.2f s\n", server, k.Stopped, k.Stalled)
 			r.Failovers = append(r.Failovers, k)
 		}
 	}
@@ -135,7 +135,7 @@ func failover(ctx context.Context, c *cluster.Cluster) (kill, error) {
 	return k, c.WaitReady(ctx)
 }
 
-func (r *report) failoverFigures(server cluster.Kind) (stopped, stalled []float64) {
+func (r *report) failoverFigures(server string) (stopped, stalled []float64) {
 	for _, k := range r.Failovers {
 		if k.Server == server {
 			stopped, stalled = append(stopped, k.Stopped), append(stalled, k.Stalled)
@@ -146,7 +146,7 @@ func (r *report) failoverFigures(server cluster.Kind) (stopped, stalled []float6
 
 // judgeFailovers asks of every kill what was to be reached, not of the median.
 func (r *report) judgeFailovers() {
-	stopped, stalled := r.failoverFigures(cluster.Quorate)
+	stopped, stalled := r.failoverFigures(string(cluster.Quorate))
 	if len(stopped) == 0 {
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ import (
 // options are what the command line says.
 type options struct {
 	what        []string
-	servers     []cluster.Kind
+	servers     []string
 	rounds      int
 	duration    time.Duration
 	warmUp      time.Duration
@@ -79,7 +80,7 @@ func parse(args []string) (*options, error) {
 		args = args[1:]
 	}
 	f := flag.NewFlagSet("versus [WHAT...]", flag.ContinueOnError)
-	servers := f.String("servers", "quorate,etcd", "whose servers")
+	servers := f.String("servers", "quorate,etcd", "whose servers: quorate, etcd, or the path of another build of Quorate's; the first is compared with each other one")
 	f.IntVar(&o.rounds, "rounds", 5, "turns of each server; every second round goes in the other order")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long a turn is measured")
 	f.DurationVar(&o.warmUp, "warm-up", 2*time.Second, "how long a turn runs before it is measured")
@@ -103,9 +104,7 @@ func parse(args []string) (*options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("%q: flags come last", f.Arg(0))
 	}
-	for _, s := range strings.Split(*servers, ",") {
-		o.servers = append(o.servers, cluster.Kind(s))
-	}
+	o.servers = strings.Split(*servers, ",")
 	o.flags = strings.Fields(*flags)
 	if o.clients < o.connections || min(o.connections, o.rounds, o.size, o.keySpace, o.watchers) < 1 {
 		return nil, errors.New("there must be rounds, keys, bytes, watchers and connections, and at least as many clients as connections")
@@ -176,33 +175,49 @@ func run(ctx context.Context, args []string) error {
 
 // start starts a cluster of each kind below dir. The idle one of a turn costs next
 // to nothing, and both have the same machine.
-func (o *options) start(ctx context.Context, nodes int, dir string) (map[cluster.Kind]*cluster.Cluster, func(), error) {
-	all := make(map[cluster.Kind]*cluster.Cluster)
+func (o *options) start(ctx context.Context, nodes int, dir string) (map[string]*cluster.Cluster, func(), error) {
+	all := make(map[string]*cluster.Cluster)
 	stop := func() {
 		for _, c := range all {
 			c.Stop()
 		}
 	}
-	for _, kind := range o.servers {
-		dir := fmt.Sprintf("%s/%s-%s", o.dir, dir, kind)
+	for _, server := range o.servers {
+		dir := fmt.Sprintf("%s/%s-%s", o.dir, dir, filepath.Base(server))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			stop()
 			return nil, nil, err
 		}
 		c, err := cluster.Start(ctx, cluster.Config{
-			Kind: kind, Nodes: nodes, Dir: dir, Election: o.election, Heartbeat: o.heartbeat, NoFsync: o.noFsync, Flags: o.serverFlags(kind),
+			Kind: kindOf(server), Binary: binaryOf(server), Nodes: nodes, Dir: dir, Election: o.election, Heartbeat: o.heartbeat,
+			NoFsync: o.noFsync, Flags: o.serverFlags(server),
 		})
 		if err != nil {
 			stop()
 			return nil, nil, err
 		}
-		all[kind] = c
+		all[server] = c
 	}
 	return all, stop, nil
 }
 
-func (o *options) serverFlags(kind cluster.Kind) []string {
-	if kind == cluster.Etcd {
+// kindOf and binaryOf say what a name of -servers stands for.
+func kindOf(server string) cluster.Kind {
+	if server == string(cluster.Etcd) {
+		return cluster.Etcd
+	}
+	return cluster.Quorate
+}
+
+func binaryOf(server string) string {
+	if strings.Contains(server, "/") {
+		return server
+	}
+	return ""
+}
+
+func (o *options) serverFlags(server string) []string {
+	if kindOf(server) == cluster.Etcd {
 		// Its own limit on the size of the data would end a long run, and what it
 		// logs of slow requests would cost it.
 		return []string{"--quota-backend-bytes=8589934592", "--log-level=error"}

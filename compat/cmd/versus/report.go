@@ -29,9 +29,10 @@ type report struct {
 	Targets   []*verdict `json:"targets,omitempty"`
 }
 
-// A ratio is Quorate's figure divided by etcd's of the same round.
+// A ratio is the first server's figure divided by another's of the same round.
 type ratio struct {
 	Workload string    `json:"workload"`
+	Against  string    `json:"against"`
 	What     string    `json:"what"`
 	Rounds   []float64 `json:"rounds"`
 	Median   float64   `json:"median"`
@@ -59,7 +60,7 @@ func (r *report) add(t *turn) { r.Turns = append(r.Turns, t) }
 
 // column gives one figure of each turn of a server's workload, in the order of the
 // rounds.
-func (r *report) column(workload string, server cluster.Kind, of func(*turn) float64) []float64 {
+func (r *report) column(workload string, server string, of func(*turn) float64) []float64 {
 	var values []float64
 	for _, t := range r.Turns {
 		if t.Workload == workload && t.Server == server {
@@ -84,21 +85,23 @@ var compared = []struct {
 func (r *report) judge() {
 	for _, w := range workloads {
 		for _, figure := range compared {
-			ours, theirs := r.column(w.name, cluster.Quorate, figure.of), r.column(w.name, cluster.Etcd, figure.of)
-			if len(ours) == 0 || len(ours) != len(theirs) {
-				continue
+			for _, other := range r.o.servers[1:] {
+				ours, theirs := r.column(w.name, r.o.servers[0], figure.of), r.column(w.name, other, figure.of)
+				if len(ours) == 0 || len(ours) != len(theirs) {
+					continue
+				}
+				q := ratio{Workload: w.name, Against: other, What: figure.what}
+				for i := range ours {
+					q.Rounds = append(q.Rounds, ours[i]/theirs[i])
+				}
+				q.Median = median(q.Rounds)
+				r.Ratios = append(r.Ratios, q)
 			}
-			q := ratio{Workload: w.name, What: figure.what}
-			for i := range ours {
-				q.Rounds = append(q.Rounds, ours[i]/theirs[i])
-			}
-			q.Median = median(q.Rounds)
-			r.Ratios = append(r.Ratios, q)
 		}
 	}
 	for _, q := range r.Ratios {
 		switch found := spread(q.Rounds, "%.2f times etcd's"); {
-		case q.Workload != "put":
+		case q.Workload != "put" || q.Against != string(cluster.Etcd):
 		case q.What == "rate":
 			r.verdict("puts per second", "at least 2 times etcd's", found, q.Median >= 2)
 		case q.What == "server CPU per operation":
@@ -176,26 +179,27 @@ func (r *report) printTurns(w io.Writer) {
 }
 
 func (r *report) printRatios(w io.Writer) {
-	if len(r.Ratios) == 0 {
-		return
-	}
-	fmt.Fprint(w, "\nQuorate's figure divided by etcd's of the same round:\n\n| |")
-	for _, figure := range compared {
-		fmt.Fprintf(w, " %s |", figure.what)
-	}
-	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(compared)))
-	last := ""
-	for _, q := range r.Ratios {
-		if q.Workload != last {
-			if last != "" {
-				fmt.Fprintln(w)
-			}
-			last = q.Workload
-			fmt.Fprintf(w, "| %s |", last)
+	for _, other := range r.o.servers[1:] {
+		if !slices.ContainsFunc(r.Ratios, func(q ratio) bool { return q.Against == other }) {
+			continue
 		}
-		fmt.Fprintf(w, " %s |", spread(q.Rounds, "%.2f"))
+		fmt.Fprintf(w, "\n%s's figure divided by %s's of the same round:\n\n| |", r.o.servers[0], other)
+		for _, figure := range compared {
+			fmt.Fprintf(w, " %s |", figure.what)
+		}
+		fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(compared)))
+		for _, load := range workloads {
+			var cells strings.Builder
+			for _, q := range r.Ratios {
+				if q.Against == other && q.Workload == load.name {
+					fmt.Fprintf(&cells, " %s |", spread(q.Rounds, "%.2f"))
+				}
+			}
+			if cells.Len() > 0 {
+				fmt.Fprintf(w, "| %s |%s\n", load.name, &cells)
+			}
+		}
 	}
-	fmt.Fprintln(w)
 }
 
 func median(values []float64) float64 {

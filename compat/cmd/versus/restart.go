@@ -20,7 +20,7 @@ import (
 // A restart is the time from the start of a process until it answers a
 // linearizable read, and what its process used until then.
 type restart struct {
-	Server cluster.Kind `json:"server"`
+	Server string `json:"server"`
 	// After is how the process before ended: kill or terminate.
 	After   string  `json:"after"`
 	Seconds float64 `json:"seconds"`
@@ -42,22 +42,22 @@ func restarts(ctx context.Context, o *options, r *report) error {
 		return err
 	}
 	defer stop()
-	for _, kind := range o.servers {
+	for _, server := range o.servers {
 		began := time.Now()
-		if err := fill(ctx, clusters[kind], int(o.bytes/restartValue)); err != nil {
-			return fmt.Errorf("%s: %w\n%s", kind, err, clusters[kind].Logs(2000))
+		if err := fill(ctx, clusters[server], int(o.bytes/restartValue)); err != nil {
+			return fmt.Errorf("%s: %w\n%s", server, err, clusters[server].Logs(2000))
 		}
-		fmt.Fprintf(o.out, "%-8s filled with %d MiB in %.1f s\n", kind, o.bytes>>20, time.Since(began).Seconds())
+		fmt.Fprintf(o.out, "%-8s filled with %d MiB in %.1f s\n", server, o.bytes>>20, time.Since(began).Seconds())
 	}
 	for range o.rounds {
 		for _, after := range endings {
-			for _, kind := range o.servers {
-				one, err := restartOnce(ctx, clusters[kind], after)
+			for _, server := range o.servers {
+				one, err := restartOnce(ctx, clusters[server], after)
 				if err != nil {
-					return fmt.Errorf("%s: %w\n%s", kind, err, clusters[kind].Logs(2000))
+					return fmt.Errorf("%s: %w\n%s", server, err, clusters[server].Logs(2000))
 				}
-				one.Server = kind
-				fmt.Fprintf(o.out, "%-8s after %-9s reads again after %.2f s, CPU %.2f s, %d MiB resident\n", kind, after, one.Seconds, one.CPU, one.Resident>>20)
+				one.Server = server
+				fmt.Fprintf(o.out, "%-8s after %-9s reads again after %.2f s, CPU %.2f s, %d MiB resident\n", server, after, one.Seconds, one.CPU, one.Resident>>20)
 				r.Restarts = append(r.Restarts, one)
 			}
 		}
@@ -164,7 +164,7 @@ func fill(ctx context.Context, c *cluster.Cluster, n int) error {
 	return context.Cause(ctx)
 }
 
-func (r *report) restartTimes(server cluster.Kind, after string) (took []float64) {
+func (r *report) restartTimes(server string, after string) (took []float64) {
 	for _, one := range r.Restarts {
 		if one.Server == server && one.After == after {
 			took = append(took, one.Seconds)
@@ -175,7 +175,7 @@ func (r *report) restartTimes(server cluster.Kind, after string) (took []float64
 
 func (r *report) judgeRestarts() {
 	for _, after := range endings {
-		took := r.restartTimes(cluster.Quorate, after)
+		took := r.restartTimes(string(cluster.Quorate), after)
 		if len(took) == 0 {
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 // Config says what to run. The zero fields mean the defaults.
 type Config struct {
 	Kind     Kind     // Quorate
+	Binary   string   // the path of the server to run; by default Kind's, built
 	Nodes    int      // 3
 	Security Security // Plaintext
 	// Dir is where data, logs and certificates go. It must exist.
@@ -69,9 +70,11 @@ type Cluster struct {
 // an error the processes are gone, and the error tells what they logged.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	cfg = cfg.withDefaults()
-	path, err := Binary(ctx, cfg.Kind)
-	if err != nil {
-		return nil, err
+	path, err := cfg.Binary, error(nil)
+	if path == "" {
+		if path, err = Binary(ctx, cfg.Kind); err != nil {
+			return nil, err
+		}
 	}
 	c := &Cluster{Config: cfg}
 	if cfg.Security != Plaintext {
