@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quorate/quorate/internal/invariant"
 	"github.com/quorate/quorate/internal/replica"
@@ -36,6 +37,8 @@ type Group struct {
 
 	machine *machine
 
+	// heard is when entries of another leader last came, in the timers' time.
+	heard         atomic.Int64
 	leadership    atomic.Pointer[replica.Leadership]
 	configuration atomic.Pointer[raft.Configuration]
 	stopped       atomic.Pointer[StoppedError]
@@ -88,6 +91,11 @@ func (g *Group) Leader() (raft.NodeID, raft.Term) {
 	l := g.leadership.Load()
 	return l.Leader, l.Term
 }
+
+// Heard gives when this replica last got entries, a sign of life or a snapshot from
+// a leader other than itself; when the group was started if it never did. What is in
+// its log of other leaders is older.
+func (g *Group) Heard() time.Time { return g.node.start.Add(time.Duration(g.heard.Load())) }
 
 // ID is the group's.
 func (g *Group) ID() raft.GroupID { return g.cfg.ID }
@@ -381,6 +389,10 @@ func (g *Group) process(now int64) {
 }
 
 func (g *Group) receive(env transport.Envelope) error {
+	switch env.Message.Body.(type) {
+	case *raft.AppendEntries, *raft.InstallSnapshot:
+		g.heard.Store(g.node.now())
+	}
 	if env.Forward != nil {
 		return g.receiveForward(env.Message.From, env.Forward)
 	}

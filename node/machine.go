@@ -189,6 +189,7 @@ func (m *machine) restore(meta raft.SnapshotMeta) error {
 		return fmt.Errorf("state machine: restore snapshot %v: %w", meta.ID, err)
 	}
 	m.applier.Restored(info.Meta)
+	m.group.heard.Store(m.group.node.now())
 	return nil
 }
 

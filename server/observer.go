@@ -13,6 +13,7 @@ import (
 // observer measures what a node does, under etcd's names.
 type observer struct {
 	keeper        *keyspace.Keeper
+	self          raft.NodeID
 	fsync, apply  prometheus.Histogram
 	commit        prometheus.Histogram
 	leaderChanges prometheus.Counter
@@ -23,11 +24,11 @@ type observer struct {
 	leader atomic.Uint64
 }
 
-func newObserver(registry prometheus.Registerer, keeper *keyspace.Keeper) *observer {
+func newObserver(registry prometheus.Registerer, self raft.NodeID, keeper *keyspace.Keeper) *observer {
 	// Two to the power of 13 milliseconds at most, as in etcd.
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
 	o := &observer{
-		keeper: keeper,
+		self: self, keeper: keeper,
 		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "etcd_disk_wal_fsync_duration_seconds", Help: "How long it took to make a batch of the log durable.", Buckets: buckets,
 		}),
@@ -58,7 +59,7 @@ func newObserver(registry prometheus.Registerer, keeper *keyspace.Keeper) *obser
 
 // LeaderChanged counts leaders.
 func (o *observer) LeaderChanged(_ raft.GroupID, leader raft.NodeID, _ raft.Term) {
-	o.keeper.LeaderChanged()
+	o.keeper.LeaderChanged(leader == o.self)
 	if leader != raft.None && o.leader.Swap(uint64(leader)) != uint64(leader) {
 		o.leaderChanges.Inc()
 	}

@@ -183,7 +183,7 @@ func (s *Server) openNode() error {
 		ID: s.self.ID(), Cluster: s.config.Cluster, Dir: filepath.ToSlash(s.config.DataDir),
 		Transport: transport, Peers: peers,
 		ElectionTimeout: s.config.ElectionTimeout, HeartbeatInterval: s.config.HeartbeatInterval,
-		FS: s.fs(), Logger: s.config.Logger, Observer: newObserver(s.registry, s.keeper),
+		FS: s.fs(), Logger: s.config.Logger, Observer: newObserver(s.registry, s.self.ID(), s.keeper),
 	})
 	if err != nil {
 		return s.explainOpen(errors.Join(err, transport.Close()))

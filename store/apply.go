@@ -50,6 +50,7 @@ type applier struct {
 	// leases are those granted and, with a TTL of 0, revoked, for who observes them.
 	leases  []lease
 	checks  []CheckRequest // to be told of at the next commit
+	since   int            // counts the commands since the last commit
 	keys    arena
 	scratch []byte
 	value   []byte
@@ -90,6 +91,7 @@ func (a *applier) entry(e *rsm.Entry) error {
 		}
 	}
 	a.at = uint64(e.Index)
+	a.since++
 	a.state.observe(uint64(e.Term), e.Timestamp)
 	switch {
 	case errors.Is(err, ErrUnknownVersion):
@@ -181,6 +183,9 @@ func (a *applier) command(cmd Command) ([]byte, error) {
 		}
 		return nil, a.revoke(c.ID)
 	case *LeaseCheckpointRequest:
+		if c.Term != 0 && c.Term != a.state.term {
+			return nil, ErrInvalid
+		}
 		a.checkpoint(c)
 		return nil, nil
 	case *LeaseRenewRequest:
@@ -320,6 +325,10 @@ func (a *applier) commit() error {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	st := a.state
+	if a.s.clocks != nil && a.since > 0 && len(a.s.side.leases) > 0 {
+		a.s.clocks.ClockMoved(st.term)
+	}
+	a.since = 0
 	a.s.published.Store(&st)
 	for _, l := range a.leases {
 		if l.ttl > 0 {

@@ -301,7 +301,7 @@ func (c *LeaseCheckpointRequest) appendTo(dst []byte) []byte {
 	for _, p := range c.Checkpoints {
 		dst = appendInt(appendInt(dst, p.ID), p.Remaining)
 	}
-	return dst
+	return appendUint(dst, c.Term)
 }
 
 func (r *reader) leaseCheckpoint() *LeaseCheckpointRequest {
@@ -315,6 +315,7 @@ func (r *reader) leaseCheckpoint() *LeaseCheckpointRequest {
 			c.Checkpoints = append(c.Checkpoints, LeaseCheckpoint{ID: r.int(), Remaining: r.int()})
 		}
 	}
+	c.Term = r.uint()
 	return c
 }
 

@@ -35,6 +35,7 @@ func sampleCommands() []Command {
 		&LeaseGrantRequest{ID: 1, TTL: 60},
 		&LeaseRevokeRequest{ID: math.MaxInt64}, &LeaseRevokeRequest{ID: 1, Term: math.MaxUint64},
 		&LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{1, 2}, {3, 4}}},
+		&LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{1, 2}}, Term: 9}, &LeaseCheckpointRequest{Term: 9},
 		&LeaseRenewRequest{},
 		&LeaseRenewRequest{IDs: []int64{1, 200, -3}},
 		&AlarmRequest{Action: AlarmActivate, Member: math.MaxUint64, Alarm: AlarmNoSpace},

@@ -20,6 +20,9 @@ type lease struct {
 	id       int64
 	ttl      int64 // seconds
 	deadline int64 // of state.clock, in nanoseconds
+	// set is the term in which the deadline was set, 0 if that was before the store
+	// was opened. Not a part of the state.
+	set uint64
 }
 
 func (l *lease) appendTo(dst []byte) []byte {
@@ -60,7 +63,7 @@ func (a *applier) grant(c *LeaseGrantRequest) (*LeaseGrantResponse, error) {
 	for n := uint64(0); id == 0 || c.ID == 0 && a.hasLease(id); n++ {
 		id = int64(hashWord(hashWord('l', a.at), n) >> 1)
 	}
-	l := &lease{id: id, ttl: max(c.TTL, 1)}
+	l := &lease{id: id, ttl: max(c.TTL, 1), set: a.state.term}
 	l.deadline = a.state.after(l.ttl * int64(time.Second))
 	side := &a.s.side
 	side.mu.Lock()
@@ -118,7 +121,7 @@ func (a *applier) setDeadline(id int64, remaining func(l *lease) int64) {
 	}
 	deadline := a.state.after(remaining(l))
 	a.s.side.mu.Lock()
-	l.deadline = deadline
+	l.deadline, l.set = deadline, a.state.term
 	a.s.side.mu.Unlock()
 	a.writeLease(l)
 	a.hash('d', uint64(id), uint64(deadline))
@@ -154,6 +157,15 @@ func (s *Store) Lease(id int64) (LeaseInfo, bool) {
 		return LeaseInfo{}, false
 	}
 	return l.info(clock), true
+}
+
+// LeaseSetIn reports whether a lease's deadline was last set by a command of a term,
+// since the store was opened.
+func (s *Store) LeaseSetIn(id int64, term uint64) bool {
+	s.side.mu.RLock()
+	defer s.side.mu.RUnlock()
+	l := s.side.leases[id]
+	return l != nil && l.set == term
 }
 
 // Leases lists the leases, the one with the least time left first.

@@ -432,6 +432,9 @@ func (m *model) apply(cmd Command) (Response, error) {
 		delete(m.leases, c.ID)
 		return &LeaseRevokeResponse{Revision: x.end()}, nil
 	case *LeaseCheckpointRequest:
+		if c.Term != 0 && c.Term != m.term {
+			return nil, ErrInvalid
+		}
 		for _, p := range c.Checkpoints {
 			if l := m.leases[p.ID]; l != nil {
 				l.deadline = m.clock + min(max(p.Remaining, 0), l.ttl*1e9)

@@ -219,6 +219,9 @@ type LeaseRevokeResponse struct {
 // LeaseCheckpointRequest records how long leases have left.
 type LeaseCheckpointRequest struct {
 	Checkpoints []LeaseCheckpoint
+	// Term, if not 0, is the only one in which this is carried out, else refused with
+	// ErrInvalid: a leader that was replaced knows of no renewal since.
+	Term uint64
 }
 
 // LeaseCheckpoint is one lease's remaining time, in nanoseconds.

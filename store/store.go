@@ -45,12 +45,20 @@ type CheckObserver interface {
 	Reported(sample, member, hash uint64)
 }
 
+// ClockObserver is an Observer that also hears that the log went on, while there are
+// leases, before readers see it. Term is that of the last command.
+type ClockObserver interface {
+	Observer
+	ClockMoved(term uint64)
+}
+
 // Store is the state machine. See the package for who may call what when.
 type Store struct {
 	engine   engine.Engine
 	observer Observer
 	leases   LeaseObserver // the observer, if it is one
 	checks   CheckObserver // likewise
+	clocks   ClockObserver // likewise
 
 	// published is the state as of the last commit to the engine.
 	published atomic.Pointer[state]
@@ -76,6 +84,7 @@ func Open(e engine.Engine, observer Observer) (*Store, error) {
 	s := &Store{engine: e, observer: observer}
 	s.leases, _ = observer.(LeaseObserver)
 	s.checks, _ = observer.(CheckObserver)
+	s.clocks, _ = observer.(ClockObserver)
 	s.applier = newApplier(s)
 	if err := s.load(); err != nil {
 		return nil, err

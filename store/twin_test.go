@@ -226,7 +226,7 @@ func (x *twin) command() Command {
 	case n < 84:
 		return &LeaseRevokeRequest{ID: x.lease(), Term: []uint64{0, x.term, x.term, x.term + 7}[x.rng.IntN(4)]}
 	case n < 86:
-		return &LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{x.lease(), x.rng.Int64N(1e11) - 1e9}, {x.lease(), 5}}}
+		return &LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{x.lease(), x.rng.Int64N(1e11) - 1e9}, {x.lease(), 5}}, Term: []uint64{0, x.term, x.term + 7}[x.rng.IntN(3)]}
 	case n < 88:
 		return &LeaseRenewRequest{IDs: []int64{x.lease(), x.lease()}}
 	case n < 90:

@@ -47,6 +47,13 @@ type Keeper struct {
 	// doubts are questions that only the leader can answer, who must first know that
 	// it still is.
 	doubts []doubt
+
+	// When the log last went on here: term is that of the last command, and moved when
+	// it was applied. leads as this member last heard, hunted when it last heard that it
+	// did not, ceded when it last ceased to. born is when all this began.
+	term                       uint64
+	leads                      bool
+	moved, hunted, ceded, born time.Time
 }
 
 // renewal is a keep-alive that waits for its answer.
@@ -65,7 +72,7 @@ type doubt struct {
 // NewKeeper makes a keeper that does not lead.
 func NewKeeper(runtime Runtime) *Keeper {
 	return &Keeper{
-		runtime: runtime, tracker: lease.New(renewalPeriod, revokeRetry), news: runtime.NewSignal(), dying: map[int64][]renewal{},
+		runtime: runtime, tracker: lease.New(renewalPeriod, revokeRetry), news: runtime.NewSignal(), born: runtime.Now(), dying: map[int64][]renewal{},
 	}
 }
 
@@ -87,8 +94,49 @@ func (p *Keeper) LeaseRevoked(id int64) {
 	}
 }
 
-// LeaderChanged is called when leadership may have changed.
-func (p *Keeper) LeaderChanged() { p.news.Set() }
+// LeaderChanged is called when leadership may have changed, and told whether this
+// member leads now.
+func (p *Keeper) LeaderChanged(leads bool) {
+	p.mu.Lock()
+	if !leads {
+		p.hunted = p.runtime.Now()
+		if p.leads {
+			p.ceded = p.hunted
+		}
+	}
+	p.leads = leads
+	p.mu.Unlock()
+	p.news.Set()
+}
+
+// ClockMoved is called when commands are applied, while there are leases.
+func (p *Keeper) ClockMoved(term uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.term, p.moved = term, p.runtime.Now()
+}
+
+// passed is how much more time has passed than the log's clock knows, for one who
+// leads in a term, has just read the leases, and last heard of entries of another
+// leader at heard: since for leases whose deadline was set in this term, and gap
+// beside it for those of older ones. The clock stands still between two leaders, since theirs are never
+// compared; but a member knows by its own how long ago it got the last of what is in
+// its log, from another leader or by leading itself. It is never more than what
+// passed: an entry is older than its arrival, and an election begins before it is won.
+func (p *Keeper) passed(now time.Time, term raft.Term, heard time.Time) (gap, since time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, t := range []time.Time{p.born, p.ceded} {
+		if t.After(heard) {
+			heard = t
+		}
+	}
+	if p.term != uint64(term) {
+		return max(now.Sub(heard), 0), 0 // nothing of this leader's is applied
+	}
+	// The log's clock goes on since this leader's first command.
+	return max(p.hunted.Sub(heard), 0), max(now.Sub(p.moved), 0)
+}
 
 // A question to the leader, and its answer:
 //

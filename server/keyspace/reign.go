@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/store"
 )
 
 // KeepLeases ends leases that are over, while this member leads, until ctx ends.
@@ -39,11 +40,26 @@ func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
 			return
 		}
 	}
+	leases := k.store.Leases()
 	now := k.runtime.Now()
-	p.tracker.Promote(now, k.store.Leases())
+	var gap, since time.Duration
+	if h, ok := k.group.(interface{ Heard() time.Time }); ok {
+		gap, since = p.passed(now, term, h.Heard())
+	}
+	for i := range leases {
+		l := &leases[i]
+		l.Remaining -= int64(since)
+		if !k.store.LeaseSetIn(l.ID, uint64(term)) {
+			l.Remaining -= int64(gap)
+		}
+	}
+	p.tracker.Promote(now, leases)
 	defer p.demote()
 	for _, l := range k.store.Leases() {
 		p.tracker.Granted(now, l.ID, l.TTL)
+	}
+	if gap > renewalPeriod && !k.checkpoint(ctx, leases, term) {
+		return
 	}
 	r := &reign{p: p, last: now}
 	for k.leads(term) && ctx.Err() == nil {
@@ -72,6 +88,28 @@ func (k *Keyspace) reign(ctx context.Context, p *Keeper, term raft.Term) {
 	for r.busy() {
 		p.news.Wait(context.Background(), idleWait)
 	}
+}
+
+// checkpointMax bounds the leases of one command.
+const checkpointMax = 1000
+
+// checkpoint logs what leases have left, so that a later leader knows of the time
+// that passed between the leaders before. It is waited for: renewals come after it
+// in the log, or they would be undone. It reports false when this member's time as
+// leader is over.
+func (k *Keyspace) checkpoint(ctx context.Context, leases []store.LeaseInfo, term raft.Term) bool {
+	for len(leases) > 0 {
+		c := &store.LeaseCheckpointRequest{Term: uint64(term)}
+		n := min(len(leases), checkpointMax)
+		for _, l := range leases[:n] {
+			c.Checkpoints = append(c.Checkpoints, store.LeaseCheckpoint{ID: l.ID, Remaining: l.Remaining})
+		}
+		if _, err := k.propose(ctx, c); err != nil {
+			break // leases live a little longer under the next leader
+		}
+		leases = leases[n:]
+	}
+	return ctx.Err() == nil && k.leads(term)
 }
 
 // A reign decides what a leader has to do for leases, and when.

@@ -15,7 +15,8 @@
 // long as there are leases: it carries the log's clock on, so a new leader knows
 // what is left of each lease but for the time since the last one. It gives each
 // that, and P on top for what two clocks may differ in: at most the time without
-// a leader and 2P late.
+// a leader and 2P late. Who promotes it may know by its own clock how long that was,
+// and take it from the leases: then they are about 2P late at most.
 package lease
 
 import (
