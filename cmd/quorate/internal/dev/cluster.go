@@ -323,7 +323,7 @@ func (c *cluster) carryOutOn(request Request, m *member) (string, error) {
 	text := fmt.Sprintf("node %d was %s", m.node, did)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.leader == m.node && request.Command != "resume" {
+	if c.leader == m.node && c.lost.IsZero() && request.Command != "resume" {
 		c.lost = began
 		text += "; it led"
 	}
