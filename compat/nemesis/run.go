@@ -170,7 +170,8 @@ func (e *env) harm(ctx context.Context, rng *rand.Rand, r *Round) {
 	// Also those that a script left going along.
 	for _, name := range []string{processes, links, disks} {
 		e.tracks[name].Lock()
-		e.tracks[name].Unlock() //nolint:staticcheck // it waits
+		//lint:ignore SA2001 it waits
+		e.tracks[name].Unlock()
 	}
 }
 

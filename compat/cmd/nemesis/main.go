@@ -34,7 +34,6 @@ type options struct {
 	report  string
 	json    string
 	only    string
-	keep    bool
 }
 
 func flags() (*options, error) {
