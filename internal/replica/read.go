@@ -8,13 +8,20 @@ import (
 // leader, then the wait until it is applied here.
 type reads struct {
 	next raft.ReadID
-	// asked wait for an index, confirmed for their index to be applied; both in
-	// order of arrival.
+	// arrived wait to be asked for, asked for an index, confirmed for their index
+	// to be applied; all in order of arrival.
+	arrived   []Reader
 	asked     []readBatch
 	confirmed []readBatch
 	// timer is the generation of the armed retry timer; zero if none runs.
 	timer, timers uint64
 }
+
+// maxAsked is how many batches are asked for at a time. While one is confirmed by
+// the leader's round the next waits there already; what arrives meanwhile shares
+// the one after. More would be a message for each read, on its way to wait for the
+// same rounds.
+const maxAsked = 2
 
 // A readBatch is the reads that share one read index.
 type readBatch struct {
@@ -35,8 +42,18 @@ func (r *Replica) Read(readers []Reader, out *Output) {
 		}
 		return
 	}
-	r.ask(append([]Reader(nil), readers...), out)
+	r.reads.arrived = append(r.reads.arrived, readers...)
 	r.settle(out)
+}
+
+// askArrived asks for an index for what arrived, if it is time to.
+func (r *Replica) askArrived(out *Output) {
+	q := &r.reads
+	for len(q.arrived) > 0 && len(q.asked) < maxAsked {
+		readers := q.arrived
+		q.arrived = nil
+		r.ask(readers, out)
+	}
 }
 
 func (r *Replica) ask(readers []Reader, out *Output) {
@@ -121,7 +138,10 @@ func (q *reads) failAll(outcome Outcome) {
 	for _, batch := range q.confirmed {
 		batch.done(outcome)
 	}
-	q.asked, q.confirmed = nil, nil
+	for _, reader := range q.arrived {
+		reader.Ready(outcome)
+	}
+	q.asked, q.confirmed, q.arrived = nil, nil, nil
 }
 
 func (b *readBatch) done(outcome Outcome) {

@@ -358,27 +358,37 @@ func (r *Replica) effects(eff *raft.Effects, out *Output) {
 	r.handover.committed = max(r.handover.committed, eff.Committed)
 }
 
-// settle follows up a step until nothing is left to do: attach entries to
-// messages, hand over what was committed, notice a change of leadership.
+// settle follows up a step until nothing is left to do: ask for reads, attach
+// entries to messages, hand over what was committed, notice a change of leadership.
 func (r *Replica) settle(out *Output) {
 	if r.core == nil {
 		return
 	}
+	r.askArrived(out)
+	r.attachAll(out)
+	if r.noticeLeadership(out) {
+		// What the last leader was asked for, this one can answer now.
+		r.retryReads(r.reads.timer, out)
+		r.attachAll(out)
+	}
+	r.handOver(out)
+	r.tail.evict(r.cfg.CacheBytes, min(r.handover.handed, r.core.DurableIndex()))
+}
+
+func (r *Replica) attachAll(out *Output) {
 	for len(r.appends) > 0 {
 		a := r.appends[0]
 		r.appends = r.appends[:copy(r.appends, r.appends[1:])]
 		r.attach(a, out)
 	}
-	r.noticeLeadership(out)
-	r.handOver(out)
-	r.tail.evict(r.cfg.CacheBytes, min(r.handover.handed, r.core.DurableIndex()))
 }
 
-// noticeLeadership answers what waited for a leadership that is lost.
-func (r *Replica) noticeLeadership(out *Output) {
+// noticeLeadership answers what waited for a leadership that is lost. It reports
+// whether another leader is known from now on.
+func (r *Replica) noticeLeadership(out *Output) (another bool) {
 	now := Leadership{Term: r.core.CurrentTerm(), Leader: r.core.Leader(), State: r.core.State()}
 	if now == r.leadership {
-		return
+		return false
 	}
 	before := r.leadership
 	r.leadership = now
@@ -387,6 +397,7 @@ func (r *Replica) noticeLeadership(out *Output) {
 		r.failWaiting()
 		r.reading = r.reading[:0]
 	}
+	return now.Leader != raft.None && (now.Leader != before.Leader || now.Term != before.Term)
 }
 
 // failWaiting answers the proposals that no longer have a leader to commit

@@ -566,6 +566,70 @@ func TestReadIsRetriedUntilThereIsALeader(t *testing.T) {
 	}
 }
 
+// A read that no leader answered is asked again as soon as there is one, and not
+// when its timer fires.
+func TestReadIsAskedOfTheNextLeaderAtOnce(t *testing.T) {
+	l := newLab(t, 3)
+	l.start()
+	l.elect(1)
+	l.cut[1] = true
+	q := l.node(3).read()
+	if q.outcome != 0 {
+		t.Fatalf("outcome %d from a leader that is cut off", q.outcome)
+	}
+	l.elect(2)
+	l.node(2).propose("a")
+	if q.outcome != Applied {
+		t.Fatalf("outcome %d, though there is a leader", q.outcome)
+	}
+}
+
+// RD-04: reads that arrive while others are asked for share the next question,
+// which is put after all of them arrived.
+func TestReadsThatArriveMeanwhileAreAskedForTogether(t *testing.T) {
+	l := newLab(t, 3)
+	l.start()
+	l.elect(1)
+	l.node(1).propose("a")
+	n := l.node(3)
+	asked := func() (requests int) {
+		for _, e := range n.out.Send {
+			if _, ok := e.Message.Body.(*raft.ReadIndexRequest); ok {
+				requests++
+			}
+		}
+		return requests
+	}
+	var all []*question
+	for range 10 {
+		q := &question{}
+		all = append(all, q)
+		n.replica.Read([]Reader{q}, &n.out)
+	}
+	if got := asked(); got != maxAsked {
+		t.Fatalf("%d questions are under way, want %d", got, maxAsked)
+	}
+	before := n.replica.reads.next
+	l.settle()
+	for i, q := range all {
+		if q.outcome != Applied {
+			t.Fatalf("read %d: outcome %d", i, q.outcome)
+		}
+	}
+	if more := n.replica.reads.next - before; more != 1 {
+		t.Fatalf("8 reads that had to wait took %d questions, want 1", more)
+	}
+	for range 3 {
+		n.replica.Read([]Reader{&question{}}, &n.out)
+	}
+	late := &question{}
+	n.replica.Read([]Reader{late}, &n.out)
+	n.replica.Stop()
+	if late.outcome != Stopped {
+		t.Fatalf("a read that was not asked for yet: outcome %d", late.outcome)
+	}
+}
+
 // RD-05: an answer to a read that a replica asked for before it restarted says
 // nothing about a read that it asks for afterwards.
 func TestAnswerFromBeforeARestartIsIgnored(t *testing.T) {
