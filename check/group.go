@@ -62,6 +62,11 @@ type replicaHistory struct {
 	ofTerm  raft.Term
 
 	grants map[raft.Term]raft.NodeID
+
+	// snapshots are those that are stored durably, oldest first.
+	snapshots []raft.EntryID
+	// excused: its disk was damaged. wiped: all on it is gone.
+	excused, wiped bool
 }
 
 // NewGroup begins to judge a group of these nodes. The reference, which may be

@@ -24,6 +24,7 @@ func (g *Group) Converged() error {
 	committed := raft.Index(len(g.committed))
 	for _, r := range g.nodes {
 		switch {
+		case r.excused:
 		case !r.up:
 			return fmt.Errorf("group %d: node %d is not running", g.id, r.id)
 		case r.live.last().position() != committed || r.live.last() != g.commitment(committed):

@@ -131,8 +131,8 @@ func (g *Group) checkDefinition(r *replicaHistory, s *raft.Status) {
 	c := &s.Configuration.Configuration
 	for _, candidate := range c.Voters() {
 		h := g.node(candidate)
-		if h == nil {
-			continue
+		if h == nil || h.wiped {
+			continue // nobody votes for it
 		}
 		for _, rec := range [2]*record{&h.durable, &h.live} {
 			if !rec.covers(e) && g.electable(rec.last().id(), c) {
@@ -151,6 +151,9 @@ func (g *Group) electable(last raft.EntryID, c *raft.Configuration) bool {
 		grants := 0
 		for _, v := range voters {
 			h := g.node(v)
+			if h != nil && h.wiped {
+				continue // nobody counts its vote
+			}
 			if h == nil || last.AtLeastAsUpToDate(h.durable.last().id()) || last.AtLeastAsUpToDate(h.live.last().id()) {
 				grants++
 			}

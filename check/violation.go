@@ -43,7 +43,11 @@ const (
 	Linearizability     = "B-20 Linearizability"
 	MonotoneReads       = "B-21 Monotone Reads"
 	ReadFreshness       = "B-22 Read Freshness"
+	LeaderStickiness    = "B-27 Leader Stickiness"
 	Progress            = "B-28 Progress"
+	FlowBounds          = "B-29 Flow Bounds"
+	Idempotence         = "B-30 Idempotence"
+	StateTransitions    = "B-31 State Transitions"
 	// Recovery: what a replica finds after a restart is what was durable when
 	// it stopped, or that and all of the write that was under way (PS-04).
 	Recovery = "PS-04 Recovery"

@@ -18,11 +18,20 @@ type Config struct {
 	// Voters is the number of nodes; zero draws 1, 3 or 5. Groups is how many
 	// groups each hosts; zero draws 1 to 3.
 	Voters, Groups int
+	// Clients is how many there are; zero draws 3 to 8, or of heavy runs 8 to 16.
+	Clients int
+	// Heavy: five voters, and at least 2,000 operations and 20 faults.
+	Heavy bool
 	// Operations is how many client operations are at least begun, Faults how
 	// many faults injected. Zero means 500 and 10.
+	// A Script has its own faults.
 	Operations, Faults int
 	// Quiet injects no fault at all.
 	Quiet bool
+	// Script, if not nil, says which faults there are, instead of the seed. Whoever
+	// sets it sets Seed, Heavy, Voters, Groups and Clients from it, too: see
+	// Script.Run.
+	Script *Script
 	// ClientsOnly judges what clients see and nothing else: whether it is
 	// linearizable, and whether a cluster without faults answers. What is broken
 	// inside is for them a process that crashes.
@@ -63,10 +72,21 @@ type Result struct {
 	Voters, Groups, Operations, Faults int
 	// Coverage counts faults and interesting states by name.
 	Coverage Coverage
+	// Script tells the faults of the run, one by one.
+	Script *Script
+	// LeaderAfter and CommitAfter are the longest times that a quorum which was
+	// healed took to have a leader in each group and to commit in each, in longest
+	// election timeouts.
+	LeaderAfter, CommitAfter float64
 }
 
 // Replay is the command that runs the same seed again, telling what happens.
-func (r *Result) Replay() string { return fmt.Sprintf("quorate sim --seed %d --trace", r.Seed) }
+func (r *Result) Replay() string {
+	if !r.Script.Heavy {
+		return fmt.Sprintf("quorate sim --seed %d --trace", r.Seed)
+	}
+	return fmt.Sprintf("quorate sim replay %d --trace", r.Seed)
+}
 
 // profile is what a seed draws: the sizes of the cluster, the manner of its
 // network and disks, and which faults befall it (each seed another subset, so
@@ -102,8 +122,9 @@ type profile struct {
 	// The disk.
 	syncTime, readTime, applyTime time.Duration
 
-	mean   time.Duration // between faults
-	weight [faultKinds]float64
+	mean    time.Duration // between faults
+	weight  [faultKinds]float64
+	damages int // of how many nodes the disk may be damaged
 }
 
 func between(r *rand.Rand, low, high time.Duration) time.Duration {
@@ -139,19 +160,33 @@ func drawProfile(cfg *Config, r *rand.Rand) profile {
 		readTime:       between(r, 5*time.Microsecond, 2*time.Millisecond),
 		applyTime:      between(r, time.Microsecond, time.Millisecond),
 	}
-	p.heartbeat = p.election / time.Duration(3+r.IntN(6))
 	p.jitter = time.Duration(float64(p.latency) * pick(r, 0.1, 1, 3))
+	if cfg.Heavy {
+		p.voters, p.groups = 5, pick(r, 1, 1, 1, 2)
+		p.clients = 8 + r.IntN(9)
+		p.operations, p.faults = 2000, 20
+	}
+	p.heartbeat = p.election / time.Duration(3+r.IntN(6))
 	p.tailBytes = pick(r, 0, p.snapshotBytes/4, p.snapshotBytes)
 	p.maxUnapplied = pick(r, p.maxBatchBytes, 4*p.maxBatchBytes)
 	p.think = p.election / time.Duration(1+r.IntN(8))
 	p.patience = p.election * time.Duration(2+r.IntN(8))
 	p.mean = p.election * time.Duration(1+r.IntN(4))
+	if cfg.Heavy {
+		p.think /= 6
+		p.mean /= 2
+	}
 	for k := range p.weight {
 		if r.IntN(3) > 0 {
 			p.weight[k] = 0.1 + r.Float64()
 		}
 	}
-	p.weight[pick(r, powerLoss, kill, cutOneWay, partition)] = 1
+	p.weight[MinutesLate] /= 4
+	for _, k := range [...]FaultKind{RotLog, RotSnapshot, MisdirectWrite, StaleWrite, WipeDisk} {
+		p.weight[k] /= 2 // a node whose disk was hurt shows little afterwards
+	}
+	p.damages = pick(r, 0, 1, 1, 2)
+	p.weight[pick(r, PowerLoss, Kill, CutOneWay, Partition)] = 1
 	if cfg.Voters > 0 {
 		p.voters = cfg.Voters
 	}
@@ -160,6 +195,9 @@ func drawProfile(cfg *Config, r *rand.Rand) profile {
 	}
 	if cfg.Service != nil {
 		p.groups = 1
+	}
+	if cfg.Clients > 0 {
+		p.clients = cfg.Clients
 	}
 	if cfg.Operations > 0 {
 		p.operations = cfg.Operations

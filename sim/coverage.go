@@ -56,6 +56,19 @@ const (
 	countUnknownCommitted
 	countUnknownNever
 	countProgress
+	countQuorumProgress
+	countMinutesLate
+	countSlept
+	countCorruptDropped
+	countRefused
+	countRotten
+	countWriteLost
+	countNodeAway
+	countReplicaAway
+	countDamageSurvived
+	countReplayedAtOnce
+	countRottenChunk
+	countUndecided
 
 	counters = iota + int(faultKinds)
 )
@@ -78,14 +91,29 @@ var counterNames = [counters]string{
 	countReadForwarded: "read at a follower", countVoteWithheld: "vote withheld", countSteppedDown: "leader stepped down without quorum",
 	countOverloaded: "proposal refused: overloaded", countNotLeader: "proposal refused: not leader",
 	countUnknown: "outcome unknown", countUnknownCommitted: "unknown, and committed", countUnknownNever: "unknown, and never committed",
-	countProgress: "progress checked",
+	countProgress: "progress checked", countQuorumProgress: "progress of a quorum alone",
+	countMinutesLate: "message minutes old", countSlept: "all asleep for minutes", countCorruptDropped: "corrupt frame noticed",
+	countRefused: "packet of another incarnation refused", countRotten: "sector rotten", countWriteLost: "write lost or misdirected",
+	countNodeAway: "node stays away: damaged", countReplicaAway: "replica stays away: damaged",
+	countDamageSurvived: "started in spite of damage", countReplayedAtOnce: "message replayed at once", countRottenChunk: "rotten chunk of a snapshot refused", countUndecided: "history left to the log's order",
 }
 
 // Covered gives the names of what Coverage counts.
 func Covered() []string {
 	names := slices.Clone(counterNames[:])
 	for k := range faultKinds {
-		names[k] = "fault: " + faultNames[k]
+		names[k] = "fault: " + k.String()
+	}
+	return names
+}
+
+// Missed gives the names of what did not occur. What depends on the clock of the
+// machine that runs it is not demanded.
+func (c *Coverage) Missed() (names []string) {
+	for i, name := range Covered() {
+		if c[i] == 0 && counter(i) != countUndecided {
+			names = append(names, name)
+		}
 	}
 	return names
 }

@@ -1,7 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/quorate/quorate/vfs"
@@ -30,13 +33,13 @@ func (f *diskFault) syncDelay(n *node) time.Duration {
 }
 
 // failCalls makes the disk fail the next calls of some kinds, one of so many,
-// until the machine has lost power or times were called.
-func (n *node) failCalls(times, oneOf int, kinds ...vfs.OpKind) {
-	disk := n.disk
+// until the machine has lost power or so many have failed.
+func (n *node) failCalls(f *Fault, kinds ...vfs.OpKind) {
+	disk, times, r := n.disk, f.Count, f.rand()
 	n.failing = true
 	disk.SetHook(func(op vfs.Op) vfs.Fault {
 		for _, k := range kinds {
-			if op.Kind != k || n.w.diskRand.IntN(oneOf) > 0 {
+			if op.Kind != k || r.IntN(max(1, f.OneOf)) > 0 {
 				continue
 			}
 			n.hurt = true
@@ -45,8 +48,111 @@ func (n *node) failCalls(times, oneOf int, kinds ...vfs.OpKind) {
 				n.failing = false
 			}
 			n.w.tracef("node %d: disk fails to %v %s at %d", n.id, op.Kind, op.Name, op.Offset)
-			return vfs.Fault{Err: errDisk, Partial: n.w.diskRand.IntN(op.Len + 1)}
+			return vfs.Fault{Err: errDisk, Partial: r.IntN(op.Len + 1)}
 		}
 		return vfs.Fault{}
 	})
+}
+
+// damageMax bounds the write that a fault misdirects or loses: a batch or its
+// identity, in one place.
+const damageMax = 2 << 10
+
+// loseWrite has the disk acknowledge one of the next small writes, and put it in
+// another place or nowhere.
+func (n *node) loseWrite(f *Fault) {
+	disk, r := n.disk, f.rand()
+	n.failing = false
+	n.sicken()
+	skip := r.IntN(20)
+	disk.SetHook(func(op vfs.Op) vfs.Fault {
+		inLog := strings.HasPrefix(op.Name, "wal/")
+		if op.Kind != vfs.OpWrite || op.Len == 0 || op.Len > damageMax || !inLog && !strings.HasPrefix(op.Name, "snapshots/") {
+			return vfs.Fault{}
+		}
+		if skip--; skip >= 0 {
+			return vfs.Fault{}
+		}
+		disk.SetHook(nil)
+		n.w.count(countWriteLost)
+		if f.Kind == StaleWrite {
+			n.w.tracef("node %d: disk never writes %s at %d, %d bytes", n.id, op.Name, op.Offset, op.Len)
+			return vfs.Fault{Lost: true}
+		}
+		at := op.Offset ^ 512<<r.IntN(5) // where one line of an address is stuck
+		n.w.tracef("node %d: disk writes %s at %d instead of %d, %d bytes", n.id, op.Name, at, op.Offset, op.Len)
+		return vfs.Fault{Misdirect: true, Offset: at}
+	})
+}
+
+// rot flips bits of a sector in which something is written.
+func (n *node) rot(f *Fault, dir string) {
+	r := f.rand()
+	n.disk.SetHook(nil)
+	n.failing = false
+	names, err := n.disk.List(dir)
+	if err != nil || len(names) == 0 {
+		return // nothing was written yet, or there is no power
+	}
+	for range 16 {
+		name := dir + "/" + names[r.IntN(len(names))]
+		data, err := n.contents(name)
+		if err != nil {
+			return
+		}
+		sectors := (len(data) + 511) / 512
+		if sectors == 0 {
+			continue
+		}
+		sector := r.IntN(sectors) * 512
+		held := data[sector:min(len(data), sector+512)]
+		if len(bytes.Trim(held, "\x00")) == 0 {
+			continue // free space
+		}
+		n.sicken()
+		n.w.count(countRotten)
+		for range 1 + r.IntN(8) {
+			at := int64(sector + r.IntN(len(held)))
+			if err := n.disk.Corrupt(name, at, byte(1+r.IntN(255))); err != nil {
+				return
+			}
+			n.w.tracef("node %d: %s rots at %d", n.id, name, at)
+		}
+		return
+	}
+}
+
+// contents reads a file of the disk.
+func (n *node) contents(name string) ([]byte, error) {
+	f, err := n.disk.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	data := make([]byte, size)
+	if err == nil {
+		_, err = f.ReadAt(data, 0)
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+	}
+	return data, errors.Join(err, f.Close())
+}
+
+// wipe takes the disk away and brings the node back with an empty one, under its
+// old id. The others refuse it: it does not remember what it promised (PS-09).
+func (n *node) wipe(f *Fault) {
+	n.sicken()
+	if n.up {
+		n.exit()
+	}
+	n.disk = vfs.NewMem()
+	n.other, n.loss = nil, nil
+	n.incarnation = 0
+	n.wiped, n.away = true, false
+	n.fault, n.failing, n.full, n.doubt = diskFault{}, false, false, false
+	for _, g := range n.w.judges {
+		g.Wiped(n.id)
+	}
+	n.restartIn(f.Back)
 }

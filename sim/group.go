@@ -10,6 +10,7 @@ import (
 	"github.com/quorate/quorate/internal/replica"
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/snapshot"
 	"github.com/quorate/quorate/transport"
 	"github.com/quorate/quorate/wal"
 )
@@ -28,6 +29,7 @@ type group struct {
 	timers  [timerSlots]timerSlot
 	alarm   instant // when the timers are looked at next; zero: never
 	gone    bool    // stopped: the replica is not stepped again
+	away    bool    // found damaged at the start, and not started
 
 	applier *replica.Applier
 	machine *machine
@@ -102,7 +104,16 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 	}
 	log, found := n.log.Group(id)
 	if found && len(log.Faults) > 0 {
-		return nil, fmt.Errorf("the log is damaged: %v", log.Faults)
+		return nil, fmt.Errorf("%w: the log: %v", errDamaged, log.Faults)
+	}
+	if !found {
+		// A batch of which nothing is known may have been this group's only one: to
+		// take the group for new would be to forget what it promised (SF-03).
+		for _, f := range n.log.Damages() {
+			if f.Verdict == wal.Unknown {
+				return nil, fmt.Errorf("%w: nothing of the group is in the log, and %v", errDamaged, f)
+			}
+		}
 	}
 	restored, at, err := g.restore(log)
 	if err != nil {
@@ -169,20 +180,33 @@ func (g *group) restore(log wal.GroupState) (replica.Restored, raft.SnapshotMeta
 	info, ok := replica.NewestUsable(&log, g.n.store.List(g.id))
 	if !ok {
 		if log.Snapshot.ID.Index != 0 {
-			return restored, raft.SnapshotMeta{}, fmt.Errorf("the log begins after snapshot %v, which is missing (B-25)", log.Snapshot.ID)
+			return restored, raft.SnapshotMeta{}, fmt.Errorf("%w: the log begins after snapshot %v, which is missing (B-25)", errDamaged, log.Snapshot.ID)
 		}
 		return restored, raft.SnapshotMeta{}, nil
 	}
 	r, err := g.n.store.Open(info)
 	if err != nil {
-		return restored, raft.SnapshotMeta{}, err
+		return restored, raft.SnapshotMeta{}, damaged(err)
 	}
 	if err := errors.Join(g.machine.Restore(r), r.Close()); err != nil {
-		return restored, raft.SnapshotMeta{}, fmt.Errorf("restore snapshot %v: %w", info.Meta.ID, err)
+		return restored, raft.SnapshotMeta{}, fmt.Errorf("restore snapshot %v: %w", info.Meta.ID, damaged(err))
 	}
 	g.w.count(countRestartFromSnapshot)
 	restored.Snapshot, restored.SnapshotSize, restored.Applied = info.Meta, int64(info.Size), info.Meta.ID.Index
 	return restored, info.Meta, nil
+}
+
+// damaged marks an error that says what is damaged.
+func damaged(err error) error {
+	if errors.Is(err, snapshot.ErrCorrupt) || errors.Is(err, wal.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return err
+}
+
+// absent stands for a replica that is not started.
+func (n *node) absent(judge *check.Group) *group {
+	return &group{n: n, w: n.w, id: judge.ID(), judge: judge, gone: true, away: true}
 }
 
 // report shows the judge what the disk holds.
@@ -195,7 +219,7 @@ func (g *group) report(log *wal.GroupState, whole, none *bool) error {
 	for next := log.First; next != 0 && next <= log.Last; {
 		data, last, err := g.n.log.Read(g.id, next, log.Last, 1<<20, nil)
 		if err != nil {
-			return fmt.Errorf("read the log back: %w", err)
+			return fmt.Errorf("read the log back: %w", damaged(err))
 		}
 		found.Entries = append(found.Entries, data)
 		next = last + 1
@@ -242,11 +266,15 @@ func (g *group) process() {
 		g.step(func() { g.replica.Applied(task, &g.out) })
 	}
 	for i := range in.envelopes {
-		g.step(func() {
-			if err := g.replica.Receive(in.envelopes[i], &g.out); err != nil {
-				g.judge.Fail(g.n.id, check.LogMatching, "an intact message is refused: %v", err)
+		g.receive(&in.envelopes[i])
+		if g.w.judgeRand.Uint32()%64 == 0 && !g.gone && g.replica.Exists() {
+			before := g.status
+			g.receive(&in.envelopes[i])
+			g.w.count(countReplayedAtOnce)
+			if !g.gone {
+				g.judge.Replayed(g.n.id, &before, &g.status, &in.envelopes[i].Message)
 			}
-		})
+		}
 	}
 	for _, f := range in.calls {
 		g.step(f)
@@ -274,6 +302,14 @@ func (g *group) process() {
 			g.step(func() { g.replica.Propose(in.proposals, &g.out) })
 		}
 	}
+}
+
+func (g *group) receive(e *transport.Envelope) {
+	g.step(func() {
+		if err := g.replica.Receive(*e, &g.out); err != nil {
+			g.judge.Fail(g.n.id, check.LogMatching, "an intact message is refused: %v", err)
+		}
+	})
 }
 
 // step calls the replica, shows the judge what it did and arms its timers.
@@ -317,6 +353,7 @@ func (g *group) step(f func()) {
 		g.judge.Stepped(g.n.id, status)
 		g.w.note(uint64(g.n.id)<<32|uint64(g.id), uint64(status.HardState.CurrentTerm)<<8|uint64(state), uint64(status.CommitIndex), uint64(status.LastLog.Index))
 		g.term, g.state, g.leader = term, state, status.Leader
+		g.disturbed()
 		g.tellLeader()
 	}
 	for i := range out.Send[sent:] {
@@ -413,7 +450,8 @@ func (g *group) stop(cause error) {
 	g.tasks = nil
 	g.endTransfers()
 	if !g.n.failed {
-		g.n.after(between(g.w.faultRand, g.w.p.election/2, 4*g.w.p.election), faultEvent, func() { g.n.kill() })
+		r, t := g.w.operatorRand, g.w.p.election
+		g.n.after(between(r, t/2, 4*t), faultEvent, func() { g.n.kill(between(r, 0, 4*t)) })
 	}
 }
 
@@ -481,16 +519,17 @@ func (g *group) fireTimers() {
 	g.n.gather()
 }
 
-// duration is how long a timer runs.
+// duration is how long a timer runs, by the node's clock.
 func (g *group) duration(kind raft.TimerKind) time.Duration {
 	t := g.w.p.election
+	d := t / 2
 	switch kind {
 	case raft.ElectionTimer:
-		return t + time.Duration(g.w.nodeRand.Int64N(int64(t))) // EL-11
+		d = t + time.Duration(g.w.nodeRand.Int64N(int64(t))) // EL-11
 	case raft.HeartbeatTimer:
-		return g.w.p.heartbeat
+		d = g.w.p.heartbeat
 	case raft.StickinessTimer, raft.QuorumContactTimer, raft.TransferTimer:
-		return t
+		d = t
 	}
-	return t / 2
+	return d * 100 / time.Duration(g.n.drift)
 }

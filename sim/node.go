@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"time"
 
 	"github.com/quorate/quorate/internal/replica"
@@ -24,6 +25,7 @@ type node struct {
 	// incarnation is what was last told to others under this disk.
 	incarnation raft.Incarnation
 	clock       time.Duration // how wrong its clock is
+	drift       int           // its clock's speed in percent
 
 	// up: the process runs, under the number boot. Each start has another.
 	up     bool
@@ -45,6 +47,13 @@ type node struct {
 	doubt      bool
 	restarting bool
 	everUp     bool
+	// loss says how the power loss is to be that was arranged for one of the next
+	// calls to the disk.
+	loss *Fault
+	// sick: what was durable was damaged, see the atlas. away: the node found out
+	// and stays away, with all its replicas. wiped: its disk is not the one that
+	// the others know.
+	sick, away, wiped bool
 
 	log    *wal.WAL
 	store  *snapshot.Store
@@ -61,7 +70,7 @@ type node struct {
 type powerLost struct{ node *node }
 
 func newNode(w *world, id raft.NodeID, ids []raft.NodeID) *node {
-	n := &node{w: w, id: id, ids: ids, disk: vfs.NewMem(), clock: between(w.nodeRand, 0, 2*time.Second)}
+	n := &node{w: w, id: id, ids: ids, disk: vfs.NewMem(), clock: between(w.nodeRand, 0, 2*time.Second), drift: 100}
 	n.syncer.node = n
 	return n
 }
@@ -92,7 +101,8 @@ func (n *node) checkPower(err error) error {
 // start starts the process.
 func (n *node) start() {
 	n.boot++
-	n.up, n.failed, n.hurt, n.restarting = true, false, n.failing || n.full || n.w.cfg.ClientsOnly, false
+	n.up, n.failed, n.restarting = true, false, false
+	n.hurt = n.failing || n.full || n.sick || n.w.cfg.ClientsOnly
 	n.paused = 0
 	n.everUp = true
 	n.w.count(countRestart)
@@ -108,16 +118,26 @@ func (n *node) start() {
 		err = n.open()
 	}
 	n.other = nil
-	if err != nil {
-		if n.checkPower(err); n.hurt || errors.Is(err, vfs.ErrNoSpace) {
-			n.w.tracef("node %d: cannot start: %v", n.id, err)
-			n.exit()
-			n.restartIn(between(n.w.faultRand, n.w.p.election, 4*n.w.p.election))
-			return
-		}
+	if err == nil {
+		return
+	}
+	switch n.checkPower(err); {
+	case n.failing || n.full || errors.Is(err, vfs.ErrNoSpace) || n.hurt && !n.sick:
+		n.w.tracef("node %d: cannot start: %v", n.id, err)
+		n.exit()
+		n.restartIn(between(n.w.operatorRand, n.w.p.election, 4*n.w.p.election))
+	case n.sick:
+		n.w.count(countNodeAway)
+		n.w.tracef("node %d: stays away: %v", n.id, err)
+		n.away = true
+		n.exit()
+	default:
 		n.w.fail(fmt.Errorf("node %d cannot start: %w", n.id, err))
 	}
 }
+
+// errDamaged: what a replica needs is damaged, and named.
+var errDamaged = errors.New("damaged")
 
 // errTornForDamage: power was lost within a sector, and the log cannot tell that
 // from rot (it says so; see package wal). Until logs are repaired from peers such
@@ -169,10 +189,18 @@ func (n *node) open() error {
 	whole, none := true, true
 	for _, judge := range n.w.judges {
 		g, err := n.openGroup(judge, &whole, &none)
+		if errors.Is(err, errDamaged) && n.sick && !n.failing {
+			n.w.count(countReplicaAway)
+			n.w.tracef("node %d, group %d: stays away: %v", n.id, judge.ID(), err)
+			g, err = n.absent(judge), nil
+		}
 		if err != nil {
 			return err
 		}
 		n.groups = append(n.groups, g)
+	}
+	if n.sick && len(n.log.Damages()) > 0 {
+		n.w.count(countDamageSurvived)
 	}
 	n.doubt = false
 	if !whole && !none && !n.w.cfg.ClientsOnly {
@@ -183,7 +211,9 @@ func (n *node) open() error {
 	}
 	for _, g := range n.groups {
 		n.woken = true
-		g.begin()
+		if !g.gone {
+			g.begin()
+		}
 	}
 	n.woken = false
 	n.gather()
@@ -257,15 +287,18 @@ func (n *node) exit() {
 }
 
 // lose takes the power away, also from a machine whose process has ended.
-func (n *node) lose() {
+func (n *node) lose(f *Fault) {
 	if n.up {
 		n.exit()
 	}
-	r := n.w.faultRand
-	o := vfs.CrashOptions{Data: pick(r, vfs.Keeps()...), Entries: pick(r, vfs.Keeps()...), Rand: n.w.diskRand}
-	if r.IntN(4) == 0 {
-		o.Data, o.Entries = vfs.KeepNone, vfs.KeepNone
+	if f == nil {
+		if f = n.loss; f == nil {
+			f = &Fault{Draw: n.w.operatorRand.Uint64()}
+			n.w.drawPowerLoss(f, n.w.operatorRand)
+		}
 	}
+	n.loss = nil
+	o := vfs.CrashOptions{Data: f.Data, Entries: f.Entries, Rand: stream(f.Draw+uint64(n.id), diskStream)}
 	n.w.tracef("node %d: power lost, keeps data %v, entries %v", n.id, o.Data, o.Entries)
 	n.other = nil
 	if o.Data == vfs.KeepTorn || o.Data == vfs.KeepMixed {
@@ -278,12 +311,12 @@ func (n *node) lose() {
 	n.fault = diskFault{}
 	n.failing, n.full, n.doubt = false, false, true
 	n.disk.SetCapacity(0)
-	n.restartIn(between(r, 0, 6*n.w.p.election))
+	n.restartIn(f.Back)
 }
 
 // restartIn starts the process again after a while, if nobody else does.
 func (n *node) restartIn(in time.Duration) {
-	if n.restarting {
+	if n.restarting || n.away {
 		return
 	}
 	n.restarting = true
@@ -291,7 +324,7 @@ func (n *node) restartIn(in time.Duration) {
 		in /= 8
 	}
 	n.w.at(in, faultEvent, func() {
-		if n.restarting && !n.up {
+		if n.restarting && !n.up && !n.away {
 			n.start()
 		}
 	})
@@ -315,12 +348,13 @@ func (n *node) fail(err error) {
 	}
 	// Somebody sees it and restarts the machine, or the process alone, to which
 	// the system shows what never reached the disk.
-	n.after(between(n.w.faultRand, n.w.p.election/2, 4*n.w.p.election), faultEvent, func() {
-		if n.w.faultRand.IntN(2) == 0 {
-			n.lose()
+	r, t := n.w.operatorRand, n.w.p.election
+	n.after(between(r, t/2, 4*t), faultEvent, func() {
+		if r.IntN(2) == 0 {
+			n.lose(nil)
 		} else {
 			n.w.count(countRestartOnCache)
-			n.kill()
+			n.kill(between(r, 0, 4*t))
 		}
 	})
 }
@@ -389,5 +423,6 @@ func (n *node) group(id raft.GroupID) *group {
 }
 
 func (n *node) timestamp() replica.Timestamp {
-	return replica.Timestamp{Earliest: 1e18 + int64(n.w.now) + int64(n.clock), Uncertainty: uint32(n.clock / time.Microsecond)}
+	uncertainty := min(n.clock.Abs()/time.Microsecond, math.MaxUint32)
+	return replica.Timestamp{Earliest: 1e18 + int64(n.w.now) + int64(n.clock), Uncertainty: uint32(uncertainty)}
 }

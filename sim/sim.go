@@ -25,6 +25,7 @@ type world struct {
 	// Streams apart from each other, so that to draw more from one changes
 	// nothing in the others.
 	netRand, diskRand, faultRand, clientRand, nodeRand *rand.Rand
+	operatorRand, judgeRand                            *rand.Rand
 
 	nodes  []*node
 	net    network
@@ -35,10 +36,14 @@ type world struct {
 	service    Service // in place of clients, or nil
 	calm       bool    // faults are over, for now or for ever
 	faults     int
+	script     Script      // what befell
+	asleep     instant     // until when all stand still
+	steady     []raft.Term // by group, while nothing may disturb its leader
+	slowest    struct{ leader, commit float64 }
 
 	operations  int
 	subject     *Subject
-	history     [][]check.Operation // by group, for linearizability
+	history     [][]check.Witnessed // by group, for linearizability
 	outstanding map[uint64]*operation
 	commits     map[uint64]commit // by operation
 	refused     map[uint64]bool
@@ -63,6 +68,8 @@ const (
 	faultStream
 	clientStream
 	nodeStream
+	operatorStream
+	judgeStream
 )
 
 func stream(seed, name uint64) *rand.Rand {
@@ -78,16 +85,18 @@ const (
 // Run simulates one seed to its end, or to the first broken property.
 func Run(cfg Config) (result Result) {
 	w := &world{
-		cfg:         cfg,
-		netRand:     stream(cfg.Seed, networkStream),
-		diskRand:    stream(cfg.Seed, diskStream),
-		faultRand:   stream(cfg.Seed, faultStream),
-		clientRand:  stream(cfg.Seed, clientStream),
-		nodeRand:    stream(cfg.Seed, nodeStream),
-		outstanding: map[uint64]*operation{},
-		commits:     map[uint64]commit{},
-		refused:     map[uint64]bool{},
-		hash:        14695981039346656037,
+		cfg:          cfg,
+		netRand:      stream(cfg.Seed, networkStream),
+		diskRand:     stream(cfg.Seed, diskStream),
+		faultRand:    stream(cfg.Seed, faultStream),
+		clientRand:   stream(cfg.Seed, clientStream),
+		nodeRand:     stream(cfg.Seed, nodeStream),
+		operatorRand: stream(cfg.Seed, operatorStream),
+		judgeRand:    stream(cfg.Seed, judgeStream),
+		outstanding:  map[uint64]*operation{},
+		commits:      map[uint64]commit{},
+		refused:      map[uint64]bool{},
+		hash:         14695981039346656037,
 	}
 	w.p = drawProfile(&cfg, stream(cfg.Seed, profileStream))
 	if cfg.Service != nil {
@@ -104,7 +113,10 @@ func Run(cfg Config) (result Result) {
 	if w.err == nil || w.cfg.ClientsOnly {
 		w.judgeHistory()
 	}
+	w.script.Seed, w.script.Heavy = cfg.Seed, cfg.Heavy
+	w.script.Nodes, w.script.Groups, w.script.Clients = cfg.Voters, cfg.Groups, cfg.Clients
 	return Result{
+		Script: &w.script, LeaderAfter: w.slowest.leader, CommitAfter: w.slowest.commit,
 		Seed: cfg.Seed, Err: w.err, Hash: w.hash, Events: w.events, Virtual: time.Duration(w.now),
 		Voters: w.p.voters, Groups: w.p.groups, Operations: w.operations, Faults: w.faults, Coverage: w.coverage,
 	}
@@ -115,7 +127,7 @@ func (w *world) build() {
 	for i := range w.p.voters {
 		ids = append(ids, raft.NodeID(i+1))
 	}
-	w.history = make([][]check.Operation, w.p.groups)
+	w.history = make([][]check.Witnessed, w.p.groups)
 	switch w.subject = w.cfg.Subject; {
 	case w.service != nil:
 		w.subject = probes(w.service)
@@ -133,6 +145,7 @@ func (w *world) build() {
 		w.references = append(w.references, reference)
 		w.judges = append(w.judges, g)
 	}
+	w.steady = make([]raft.Term, w.p.groups)
 	w.net.init(w)
 	for _, id := range ids {
 		w.nodes = append(w.nodes, newNode(w, id, ids))
@@ -199,7 +212,7 @@ func (w *world) step(e *event) {
 				w.crash(e.node)
 			}
 		case powerLost:
-			broken.node.lose()
+			broken.node.lose(nil)
 		default:
 			panic(broken)
 		}
@@ -219,7 +232,7 @@ func (w *world) fail(err error) {
 // crash ends a process that found itself broken.
 func (w *world) crash(n *node) {
 	if n != nil && n.up {
-		n.kill()
+		n.kill(between(w.operatorRand, 0, 4*w.p.election))
 	}
 }
 

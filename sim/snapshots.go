@@ -345,7 +345,9 @@ func (r *receiver) chunk(offset uint64, data []byte) {
 	_, err := r.r.WriteChunk(offset, data)
 	if err != nil {
 		r.g.n.checkPower(err)
-		if !r.g.n.hurt {
+		if errors.Is(err, snapshot.ErrCorrupt) && r.g.w.nodes[r.offer.From-1].sick {
+			r.g.w.count(countRottenChunk)
+		} else if !r.g.n.hurt {
 			r.g.w.fail(fmt.Errorf("node %d: an intact chunk of snapshot %v is refused: %w", r.g.n.id, r.offer.Meta.ID, err))
 		}
 		session := r.session

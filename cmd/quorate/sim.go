@@ -3,36 +3,46 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
-	"runtime/debug"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"strconv"
 	"time"
 
 	"github.com/quorate/quorate/sim"
 )
 
-const simHelp = `usage: quorate sim --seeds N [--from S] [--workers W] [--json]
-       quorate sim --seed S [--trace]
+const simHelp = `usage: quorate sim run --seeds N [--from S] [--light] [--workers W] [--keep-going] [--json]
+       quorate sim replay SEED|FILE [--light] [--trace] [--json]
+       quorate sim shrink SEED|FILE [--light]
 
 Runs clusters of the real replicas, logs and snapshots on a virtual clock,
 network and disk, under faults of every kind, and judges after every event
 whether Raft's properties hold and what clients saw is linearizable. A seed
-decides everything: the size of the cluster, its timing, its faults and their
-moments. The same seed is the same run, on any machine.
+decides everything: the timing of the cluster, its faults and their moments.
+The same seed is the same run, on any machine.
 
-A run that fails is told with the command that replays it; --trace then tells
-every event, and why it happened:
+  run      many seeds, on all processors. A heavy seed, which is the default, is
+           a cluster of 5 nodes under at least 2,000 client operations and 20
+           faults; a light one, of 1, 3 or 5 nodes, has 500 and 10.
+  replay   one seed, or a script that is in a file; --trace tells every event,
+           and why it happened.
+  shrink   looks for a short script that fails as a seed does. A script is text
+           that names each fault; it makes a test (see package sim).
 
-  quorate sim --seeds 1000                 a thousand seeds, from 1 on
-  quorate sim --seeds 1000 --from 5001     the next ones
-  quorate sim --seed 148 --trace | less    one of them, in full
+A run that fails is told with the one command that replays it, and shrunk:
+
+  quorate sim run --seeds 1000                 a thousand heavy seeds, from 1 on
+  quorate sim run --seeds 1000 --from 5001     the next ones
+  quorate sim replay 148 --trace | less        one of them, in full
+  quorate sim shrink 148 > short.txt           what of its faults it takes
+  quorate sim replay short.txt --trace         and how it comes to it
+
+"quorate sim --seeds N [--from S]" and "quorate sim --seed S [--trace]" do the
+same with light seeds.
 
 The exit code is 0 if all is well, 1 if a seed failed (or if 3000 seeds or more
 leave out a fault or a state that they are to bring about), 2 for wrong usage.
@@ -40,46 +50,47 @@ leave out a fault or a state that they are to bring about), 2 for wrong usage.
 Flags:
 `
 
-// seedsForCoverage is how many seeds have to bring about everything that is
-// counted at least once.
-const seedsForCoverage = 3000
-
-// simSummary is what --json prints.
-type simSummary struct {
-	From    uint64       `json:"from"`
-	Seeds   int          `json:"seeds"`
-	Failed  []simFailure `json:"failed"`
-	Events  int          `json:"events"`
-	Virtual float64      `json:"virtual_seconds"`
-	Seconds float64      `json:"seconds"`
-	// EventsPerCPUSecond counts all that the program did, judging included.
-	EventsPerCPUSecond float64 `json:"events_per_cpu_second"`
-	// Hash is made of the hashes of all runs: equal for equal runs.
-	Hash     string         `json:"hash"`
-	Coverage map[string]int `json:"coverage"`
+// simOptions are what the command line says.
+type simOptions struct {
+	seeds      int
+	from, seed uint64
+	light      bool
+	trace      bool
+	workers    int
+	asJSON     bool
+	keepGoing  bool
+	shrink     bool
 }
 
-type simFailure struct {
-	Seed   uint64 `json:"seed"`
-	Error  string `json:"error"`
-	Replay string `json:"replay"`
-}
+// config is that of one seed.
+func (o *simOptions) config(seed uint64) sim.Config { return sim.Config{Seed: seed, Heavy: !o.light} }
 
 func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := ""
+	if len(args) > 0 {
+		switch args[0] {
+		case "run", "replay", "shrink":
+			command, args = args[0], args[1:]
+		}
+	}
+	var o simOptions
 	flags := flag.NewFlagSet("quorate sim", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), simHelp)
 		flags.PrintDefaults()
 	}
-	seeds := flags.Int("seeds", 0, "run this many seeds")
-	from := flags.Uint64("from", 1, "the first of --seeds")
-	seed := flags.Uint64("seed", 0, "run this one seed")
-	trace := flags.Bool("trace", false, "with --seed: tell every event on standard output")
-	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "seeds that run at once")
-	asJSON := flags.Bool("json", false, "print the summary as JSON")
-	keepGoing := flags.Bool("keep-going", false, "do not stop at the first seed that fails")
-	switch err := flags.Parse(args); {
+	flags.IntVar(&o.seeds, "seeds", 0, "run this many seeds")
+	flags.Uint64Var(&o.from, "from", 1, "the first of --seeds")
+	flags.Uint64Var(&o.seed, "seed", 0, "run this one light seed")
+	flags.BoolVar(&o.light, "light", command == "", "seeds of 1, 3 or 5 nodes, 500 operations and 10 faults")
+	flags.BoolVar(&o.trace, "trace", false, "with one seed: tell every event on standard output")
+	flags.IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "seeds that run at once")
+	flags.BoolVar(&o.asJSON, "json", false, "print the summary as JSON")
+	flags.BoolVar(&o.keepGoing, "keep-going", false, "do not stop at the first seed that fails")
+	flags.BoolVar(&o.shrink, "shrink", true, "shrink the first seed that fails")
+	operands, err := parseInterspersed(flags, args)
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case err != nil:
@@ -87,163 +98,121 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	one := false
 	flags.Visit(func(f *flag.Flag) { one = one || f.Name == "seed" })
-	switch {
-	case flags.NArg() > 0, one == (*seeds > 0), *trace && !one, *workers < 1:
-		fmt.Fprintln(stderr, "give either --seeds N or --seed S; --trace goes with --seed")
+	usage := func(what string) int {
+		fmt.Fprintf(stderr, "quorate sim: %s\n\n", what)
 		flags.Usage()
 		return exitUsage
-	case one:
-		return simOne(*seed, *trace, *asJSON, stdout, stderr)
 	}
-	return simMany(ctx, *from, *seeds, *workers, *keepGoing, *asJSON, stdout, stderr)
+	switch {
+	case o.workers < 1:
+		return usage("--workers is at least 1")
+	case command == "" && (len(operands) > 0 || one == (o.seeds > 0) || o.trace && !one):
+		return usage("give either --seeds N or --seed S, or one of run, replay and shrink; --trace goes with --seed")
+	case command == "run" && (len(operands) > 0 || o.seeds < 1 || o.trace || one):
+		return usage("run takes --seeds N; one seed is replayed")
+	case (command == "replay" || command == "shrink") && (len(operands) != 1 || o.seeds > 0 || one):
+		return usage(command + " takes one seed or the name of a script's file")
+	case command == "" && one:
+		return o.replay(ctx, &simCase{cfg: o.config(o.seed)}, stdout, stderr)
+	case command == "replay" || command == "shrink":
+		c, err := o.readCase(operands[0])
+		if err != nil {
+			return usage(err.Error())
+		}
+		if command == "shrink" {
+			return o.shrinkOne(ctx, c, stdout, stderr)
+		}
+		return o.replay(ctx, c, stdout, stderr)
+	}
+	return o.many(ctx, stdout, stderr)
 }
 
-func simOne(seed uint64, trace, asJSON bool, stdout, stderr io.Writer) int {
-	cfg := sim.Config{Seed: seed}
+// parseInterspersed parses flags before and after the operands.
+func parseInterspersed(flags *flag.FlagSet, args []string) (operands []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
+			return operands, err
+		}
+		operands, args = append(operands, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+// simCase is a seed, or a script.
+type simCase struct {
+	cfg    sim.Config
+	script *sim.Script
+}
+
+func (o *simOptions) readCase(operand string) (*simCase, error) {
+	if seed, err := strconv.ParseUint(operand, 10, 64); err == nil {
+		return &simCase{cfg: o.config(seed)}, nil
+	}
+	text, err := os.ReadFile(operand)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no seed, and no file: %w", operand, err)
+	}
+	script, err := sim.ParseScript(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", operand, err)
+	}
+	return &simCase{script: script}, nil
+}
+
+func (c *simCase) run() sim.Result {
+	if c.script != nil {
+		return c.script.Run(c.cfg)
+	}
+	return sim.Run(c.cfg)
+}
+
+func (o *simOptions) replay(_ context.Context, c *simCase, stdout, stderr io.Writer) int {
 	out := bufio.NewWriterSize(stdout, 1<<16)
-	if trace {
-		cfg.Trace = out
+	if o.trace {
+		c.cfg.Trace = out
 	}
 	begin := time.Now()
+	seed := c.cfg.Seed
+	if c.script != nil {
+		seed = c.script.Seed
+	}
 	t := newTally(seed)
-	r := sim.Run(cfg)
+	r := c.run()
 	t.add(&r)
 	if err := out.Flush(); err != nil {
 		fmt.Fprintln(stderr, "quorate sim:", err)
 		return exitFailed
 	}
-	return t.report(time.Since(begin), asJSON, stdout, stderr)
+	return t.report(time.Since(begin), o.asJSON, stdout, stderr)
 }
 
-func simMany(ctx context.Context, from uint64, seeds, workers int, keepGoing, asJSON bool, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// A run lives for a moment and leaves much behind: to collect it less often
-	// halves the time.
-	debug.SetGCPercent(1600)
-	begin := time.Now()
-	t := newTally(from)
-	var next atomic.Uint64
-	var running sync.WaitGroup
-	for range min(workers, seeds) {
-		running.Go(func() {
-			for ctx.Err() == nil {
-				i := next.Add(1) - 1
-				if i >= uint64(seeds) {
-					return
-				}
-				r := sim.Run(sim.Config{Seed: from + i})
-				if r.Err != nil {
-					fmt.Fprintf(stderr, "seed %d failed: %v\n  replay: %s\n", r.Seed, r.Err, r.Replay())
-					if !keepGoing {
-						cancel()
-					}
-				}
-				t.add(&r)
-			}
-		})
-	}
-	finished := make(chan struct{})
-	go func() {
-		running.Wait()
-		close(finished)
-	}()
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-finished:
-			return t.report(time.Since(begin), asJSON, stdout, stderr)
-		case <-tick.C:
-			done, failed := t.progress()
-			took := time.Since(begin).Seconds()
-			fmt.Fprintf(stderr, "%d of %d seeds, %d failed, %.1f per second\n", done, seeds, failed, float64(done)/took)
-		}
-	}
-}
-
-// tally adds results up.
-type tally struct {
-	mu       sync.Mutex
-	summary  simSummary
-	coverage sim.Coverage
-	hash     uint64
-	cpu      time.Duration // used by the process before
-}
-
-func newTally(from uint64) *tally {
-	return &tally{cpu: cpuTime(), summary: simSummary{From: from, Failed: []simFailure{}, Coverage: map[string]int{}}}
-}
-
-func (t *tally) add(r *sim.Result) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.summary.Seeds++
-	t.summary.Events += r.Events
-	t.summary.Virtual += r.Virtual.Seconds()
-	t.coverage.Add(&r.Coverage)
-	t.hash ^= r.Hash * (2*r.Seed + 1) // in whatever order they end
-	if r.Err != nil {
-		t.summary.Failed = append(t.summary.Failed, simFailure{r.Seed, r.Err.Error(), r.Replay()})
-	}
-}
-
-func (t *tally) progress() (done, failed int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.summary.Seeds, len(t.summary.Failed)
-}
-
-func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer) int {
-	s := &t.summary
-	s.Seconds = took.Seconds()
-	if cpu := cpuTime() - t.cpu; cpu > 0 {
-		s.EventsPerCPUSecond = float64(s.Events) / cpu.Seconds()
-	}
-	s.Hash = fmt.Sprintf("%016x", t.hash)
-	var missed []string
-	for i, name := range sim.Covered() {
-		s.Coverage[name] = t.coverage[i]
-		if t.coverage[i] == 0 {
-			missed = append(missed, name)
-		}
-	}
-	slices.SortFunc(s.Failed, func(a, b simFailure) int {
-		if a.Seed < b.Seed {
-			return -1
-		}
-		return 1
-	})
-	var err error
-	if asJSON {
-		encoder := json.NewEncoder(stdout)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(s)
-	} else {
-		err = t.coverage.WriteTable(stdout)
-		fmt.Fprintf(stdout, "\n%d seeds from %d: %d events, %.0f s of virtual time in %.1f s (%.1f seeds per second), %.0f events per CPU second, hash %s\n",
-			s.Seeds, s.From, s.Events, s.Virtual, s.Seconds, float64(s.Seeds)/s.Seconds, s.EventsPerCPUSecond, s.Hash)
-		for _, f := range s.Failed {
-			fmt.Fprintf(stdout, "FAILED seed %d: %s\n  replay: %s\n", f.Seed, f.Error, f.Replay)
-		}
-		if len(s.Failed) == 0 {
-			fmt.Fprintln(stdout, "no property was broken")
-		}
-	}
-	if enough := s.Seeds >= seedsForCoverage; enough {
-		for _, name := range missed {
-			fmt.Fprintln(stderr, "never occurred in so many seeds:", name)
-		}
-		if len(missed) > 0 && err == nil {
-			err = errors.New("the seeds no longer bring about all that they are for")
-		}
-	}
-	switch {
-	case err != nil:
-		fmt.Fprintln(stderr, "quorate sim:", err)
+// shrinkOne prints a short script on standard output; everything else is told on
+// standard error.
+func (o *simOptions) shrinkOne(ctx context.Context, c *simCase, stdout, stderr io.Writer) int {
+	r := c.run()
+	if r.Err == nil {
+		fmt.Fprintf(stderr, "quorate sim: nothing fails, so there is nothing to shrink\n")
 		return exitFailed
-	case len(s.Failed) > 0:
+	}
+	fmt.Fprintf(stderr, "fails %v\n%d faults; looking for a shorter script\n", r.Err, len(r.Script.Steps))
+	if !shrink(ctx, c.cfg, &r, stdout, stderr) {
 		return exitFailed
 	}
 	return exitOK
+}
+
+func shrink(ctx context.Context, cfg sim.Config, r *sim.Result, stdout, stderr io.Writer) bool {
+	told := time.Now()
+	script, shrunk := sim.Shrink(cfg, r, func(s *sim.Script, attempts int) bool {
+		if time.Since(told) > 5*time.Second {
+			told = time.Now()
+			fmt.Fprintf(stderr, "%d faults after %d runs\n", len(s.Steps), attempts)
+		}
+		return ctx.Err() == nil
+	})
+	if script == nil {
+		fmt.Fprintln(stderr, "quorate sim: the faults of the run alone do not fail again")
+		return false
+	}
+	fmt.Fprintf(stdout, "# %v\n%v", shrunk.Err, script)
+	return true
 }

@@ -21,6 +21,15 @@ func TestSim(t *testing.T) {
 		{"", exitUsage, "", "either --seeds N or --seed S"},
 		{"--seed 1 --seeds 2", exitUsage, "", "either --seeds N or --seed S"},
 		{"--seeds 2 --trace", exitUsage, "", "--trace goes with --seed"},
+		{"run --seeds 1 --from 7", exitOK, "1 seeds from 7", ""},
+		{"run", exitUsage, "", "run takes --seeds N"},
+		{"replay 7 --light", exitOK, "no property was broken", ""},
+		{"replay --trace --light 7", exitOK, "leader of term", ""},
+		{"replay", exitUsage, "", "replay takes one seed"},
+		{"replay nowhere", exitUsage, "", "no seed, and no file"},
+		{"replay testdata/partition.sim", exitOK, "no property was broken", ""},
+		{"replay sim.go", exitUsage, "", "begins no line of a script"},
+		{"shrink 7 --light", exitFailed, "", "nothing to shrink"},
 		{"--seeds many", exitUsage, "", "invalid value"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -1,6 +1,7 @@
 package mem
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/quorate/quorate/raft"
@@ -15,8 +16,7 @@ type Codec struct {
 	decoder wire.Decoder
 }
 
-// Encode gives the payload of one frame with all the envelopes, in memory of its
-// own.
+// Encode gives one frame with all the envelopes, in memory of its own.
 func (c *Codec) Encode(envelopes []transport.Envelope) ([]byte, error) {
 	c.batch.Reset()
 	for i := range envelopes {
@@ -25,14 +25,24 @@ func (c *Codec) Encode(envelopes []transport.Envelope) ([]byte, error) {
 		}
 	}
 	c.batch.Seal()
-	frame := c.batch.Buffers(nil)[0]
-	return append([]byte(nil), frame[wire.HeaderSize:]...), nil
+	return append([]byte(nil), c.batch.Buffers(nil)[0]...), nil
 }
 
-// Decode gives the envelopes of a payload, which belongs to them from here on.
-func (c *Codec) Decode(from, to raft.NodeID, payload []byte) ([]transport.Envelope, error) {
+// Decode gives the envelopes of a frame, which belongs to them from here on. It
+// fails if the frame is not as it was encoded.
+func (c *Codec) Decode(from, to raft.NodeID, frame []byte) ([]transport.Envelope, error) {
+	header, err := wire.ParseHeader(frame, len(frame)-wire.HeaderSize)
+	if err != nil {
+		return nil, err
+	}
+	if header.Length != len(frame)-wire.HeaderSize {
+		return nil, fmt.Errorf("%w: %d bytes announced, %d there", wire.ErrCorrupt, header.Length, len(frame)-wire.HeaderSize)
+	}
+	if err := header.Verify(frame, frame[wire.HeaderSize:]); err != nil {
+		return nil, err
+	}
 	c.decoder.From, c.decoder.To = from, to
-	return c.decoder.Decode(nil, payload, true)
+	return c.decoder.Decode(nil, frame[wire.HeaderSize:], true)
 }
 
 // Offer passes a snapshot offer through its frame, to the node that it is for.

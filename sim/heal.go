@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/quorate/quorate/check"
+)
+
+// Within how many of the longest election timeouts a quorum that was healed has
+// to have a leader, and has to have committed, from the moment at which it runs.
+const (
+	leaderWithin = 3
+	commitWithin = 5
+)
+
+// longest is the longest time for which an election timer runs.
+func (w *world) longest() time.Duration { return 2 * w.p.election }
+
+// heal ends all faults, in two steps. First a quorum is whole and has to show
+// progress alone: the others stay as they are, and the links to them are cut, cut
+// in one direction or open. Then all are whole; each has to know a leader within
+// ten timeouts and to answer within ten more.
+func (w *world) heal(f *Fault, then func()) {
+	w.calm = true
+	w.net.heal()
+	quorum := f.Nodes & w.sound()
+	if 2*len(quorum.list()) <= len(w.nodes) || !w.exist() {
+		// None is asked for, or is left; or all are needed to create a group.
+		w.healRest(then)
+		return
+	}
+	r := f.rand()
+	settled := w.now
+	for _, a := range w.nodes {
+		if quorum.Has(a.id) {
+			settled = max(settled, a.mend())
+		}
+		for _, b := range w.nodes {
+			if quorum.Has(a.id) && quorum.Has(b.id) {
+				w.net.cut[a.id-1][b.id-1] = 0
+			} else if quorum.Has(a.id) != quorum.Has(b.id) {
+				w.net.apart[a.id-1][b.id-1] = r.IntN(3) > 0
+			}
+		}
+	}
+	w.at(time.Duration(settled-w.now), judgeEvent, func() {
+		begun := w.now
+		w.tracef("nodes %v are whole", quorum)
+		every := w.p.election / 8
+		w.poll(leaderWithin*w.longest(), every, check.Progress, w.governed, func() {
+			w.slowest.leader = max(w.slowest.leader, float64(w.now-begun)/float64(w.longest()))
+			left := commitWithin*w.longest() - time.Duration(w.now-begun)
+			w.probe(0, left, func() {
+				w.slowest.commit = max(w.slowest.commit, float64(w.now-begun)/float64(w.longest()))
+				w.count(countQuorumProgress)
+				w.healRest(then)
+			})
+		})
+	})
+}
+
+// healRest makes all whole that can be.
+func (w *world) healRest(then func()) {
+	w.tracef("all faults end")
+	w.net.heal()
+	settled := w.now
+	for a := range w.net.cut {
+		clear(w.net.cut[a])
+		clear(w.net.apart[a])
+	}
+	for _, n := range w.nodes {
+		settled = max(settled, n.mend())
+	}
+	w.at(time.Duration(settled-w.now), judgeEvent, func() {
+		w.poll(10*w.p.election, w.p.election/4, check.Progress, func() error { return w.led(w.sound()) }, func() {
+			for i := range w.judges {
+				w.steady[i] = w.judges[i].LastTerm()
+			}
+			w.probe(w.sound(), 10*w.p.election, func() {
+				w.count(countProgress)
+				then()
+			})
+		})
+	})
+}
+
+// mend ends what ails a node, and starts it if it does not run and can. It gives
+// the moment from which on it works as it should.
+func (n *node) mend() instant {
+	w := n.w
+	settled := max(w.now, n.paused)
+	n.disk.SetHook(nil)
+	n.disk.SetCapacity(0)
+	n.disk.StopAt(0)
+	n.fault, n.failing, n.full, n.loss, n.drift = diskFault{}, false, false, nil, 100
+	stopped := n.failed
+	for _, g := range n.groups {
+		stopped = stopped || g.gone && !g.away
+	}
+	switch {
+	case n.up && n.failed:
+		n.lose(nil)
+	case n.up && stopped:
+		n.kill(0)
+	}
+	if !n.up && !n.away {
+		n.start()
+	}
+	return max(settled, n.syncer.stalled)
+}
+
+// disturbed is B-27: where nothing fails and all are well connected, nobody
+// disturbs a leader's term. A disk that was damaged may still fail its node.
+func (g *group) disturbed() {
+	w := g.w
+	if steady := w.steady[g.id-1]; steady != 0 && g.term > steady && len(w.sound().list()) == len(w.nodes) {
+		g.judge.Fail(g.n.id, check.LeaderStickiness, "%v in term %d after %d, though nothing fails", g.state, g.term, steady)
+	}
+}
