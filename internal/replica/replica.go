@@ -221,6 +221,11 @@ func (r *Replica) Start(out *Output) {
 		return
 	}
 	r.effects(r.core.Start(), out)
+	c := r.core.Configuration().Configuration
+	if voters := c.Voters(); !c.Joint() && len(voters) == 1 && voters[0] == r.cfg.Raft.ID {
+		// There is nobody else to hear from.
+		r.step(&raft.Campaign{}, out)
+	}
 	r.settle(out)
 }
 

@@ -566,6 +566,18 @@ func TestReadIsRetriedUntilThereIsALeader(t *testing.T) {
 	}
 }
 
+// The only voter leads as soon as it is there, without waiting whether it hears
+// from others.
+func TestSoleVoterLeadsAtOnce(t *testing.T) {
+	l := newLab(t, 1)
+	l.start()
+	if state := l.node(1).replica.Core().State(); state != raft.Leader {
+		t.Fatalf("%v, no timer having fired", state)
+	}
+	l.node(1).propose("a")
+	l.wantEverywhere("a")
+}
+
 // A read that no leader answered is asked again as soon as there is one, and not
 // when its timer fires.
 func TestReadIsAskedOfTheNextLeaderAtOnce(t *testing.T) {
