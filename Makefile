@@ -64,6 +64,10 @@ compat: ## etcd's clients on real servers, and the same operations to an etcd: m
 	cd compat && $(GO) vet ./... && $(GO) tool -modfile=../tools/go.mod staticcheck ./...
 	etcdctl34=$$(.ci/etcdctl-3.4) && cd compat && ETCDCTL34="$$etcdctl34" $(GO) test -p 1 -timeout 20m ./...
 
+.PHONY: explore
+explore: ## the model check of raft at every scope: hours, about 3 GB
+	$(GO) run -tags invariants ./cmd/quorate check --long
+
 .PHONY: bench
 bench: ## micro-benchmarks of every package, then the library beside the floor
 	$(GO) test -run '^$$' -bench . -benchmem ./...

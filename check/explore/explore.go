@@ -92,12 +92,16 @@ func Explore(ctx context.Context, scope Scope, options Options) (Result, error) 
 	if err := scope.Validate(); err != nil {
 		return Result{}, fmt.Errorf("explore: scope %s: %w", scope.Name, err)
 	}
-	x := &explorer{w: newWorld(&scope, !options.NoSymmetry), options: options, seen: newVisited(1 << 16)}
+	return newWorld(&scope, !options.NoSymmetry).explore(ctx, options)
+}
+
+func (w *world) explore(ctx context.Context, options Options) (Result, error) {
+	x := &explorer{w: w, options: options, seen: newVisited(1 << 16)}
 	x.w.forgetful = options.NoMemory
 	x.options.Workers = max(1, options.Workers)
 	first, err := x.w.start()
 	if err != nil {
-		return Result{}, fmt.Errorf("explore: scope %s: %w", scope.Name, err)
+		return Result{}, fmt.Errorf("explore: scope %s: %w", w.scope.Name, err)
 	}
 	root := &output{x: x}
 	root.add(first, 0)
@@ -111,9 +115,8 @@ func Explore(ctx context.Context, scope Scope, options Options) (Result, error) 
 	}
 	result := Result{Progress: x.progress(0)}
 	if x.found != nil {
-		result.Depth++
-		result.Violation = x.found.violation
 		result.Trace = x.trace(first)
+		result.Violation, result.Depth = x.found.violation, result.Trace.Steps
 		err = nil
 	}
 	return result, err

@@ -11,6 +11,14 @@ import (
 // member with all that was ever committed on its disk.
 const QuorumLog = "B-17 Quorum Log"
 
+// ElectionQuorum and CommitQuorum are the properties that whoever leads has the
+// votes of a quorum of its configuration, and that what is committed first is held
+// by one, of both halves if it is joint.
+const (
+	ElectionQuorum = "EL-08 Election Quorum"
+	CommitQuorum   = "CM-12 Commit Quorum"
+)
+
 // groupJudge looks at an event at the replica at, whose state was was, in the
 // group's state after it, and adds to the state what is to be remembered.
 type groupJudge struct {
@@ -42,6 +50,16 @@ func (j *groupJudge) judge(o *outcome) *check.Violation {
 	}
 	if o.committed || o.diskChanged {
 		j.quorumLog()
+	}
+	if o.matched {
+		for i := range j.w.scope.members() {
+			j.counted(j.at, i)
+		}
+	}
+	if o.diskChanged {
+		for i := range j.w.scope.members() {
+			j.counted(i, j.at)
+		}
 	}
 	for _, a := range o.acks {
 		j.acknowledged(is, a)
@@ -82,6 +100,12 @@ func (j *groupJudge) elected(is *local) {
 	if h := is.replica.disk.hard; h.CurrentTerm != is.term || h.VotedFor != raft.NodeID(j.at+1) {
 		j.fail(check.VoteDurability, "becomes leader of term %d with term %d, vote %d on disk", is.term, h.CurrentTerm, h.VotedFor)
 	}
+	if !j.majority(func(l *local) bool {
+		h := l.replica.disk.hard
+		return h.CurrentTerm > is.term || h.CurrentTerm == is.term && h.VotedFor == raft.NodeID(j.at+1)
+	}) {
+		j.fail(ElectionQuorum, "becomes leader of term %d, and no quorum has its vote for it on disk", is.term)
+	}
 	j.s.leaders |= uint64(j.at+1) << (4 * is.term)
 	known := j.s.committed.last()
 	for known > 0 && j.s.by.at(known) >= is.term {
@@ -108,14 +132,16 @@ func (j *groupJudge) commit(is *local) {
 		j.fail(check.CommitDefinition, "%v commits %d; the last one committed is %d", is.state, is.commit, known)
 		return
 	}
-	c := j.w.scope.configuration()
 	for i := range j.w.scope.members() {
 		l := j.local(i)
 		for _, log := range [2]terms{l.disk, l.live} {
-			if !log.holds(mine) && c.Members[i].Role == raft.Voter && j.electable(log.lastID(), &c) {
+			if !log.holds(mine) && j.electable(log.lastID()) {
 				j.fail(check.CommitDefinition, "commits %v, but %d, whose log is %v, could be elected", mine, i+1, log)
 			}
 		}
+	}
+	if !j.majority(func(l *local) bool { return l.disk.holds(mine) }) {
+		j.fail(CommitQuorum, "commits %v, which no quorum has on disk", mine)
 	}
 	j.s.committed = mine
 	for index := known + 1; index <= is.commit; index++ {
@@ -125,24 +151,32 @@ func (j *groupJudge) commit(is *local) {
 
 // electable reports whether a log that ends in last could be voted for by a
 // majority (by both, in a joint configuration).
-func (j *groupJudge) electable(last raft.EntryID, c *raft.Configuration) bool {
-	return j.majority(c, func(l *local) bool {
+func (j *groupJudge) electable(last raft.EntryID) bool {
+	return j.majority(func(l *local) bool {
 		return last.AtLeastAsUpToDate(l.disk.lastID()) || last.AtLeastAsUpToDate(l.live.lastID())
 	})
 }
 
-// majority reports whether each needed majority has a property.
-func (j *groupJudge) majority(c *raft.Configuration, has func(l *local) bool) bool {
-	half := func(voters []raft.NodeID) bool {
-		n := 0
-		for _, id := range voters {
-			if has(j.local(int(id) - 1)) {
-				n++
-			}
+// majority reports whether each needed majority has a property. It asks the scope
+// who votes, and nobody of raft.
+func (j *groupJudge) majority(has func(l *local) bool) bool {
+	n := 0
+	for i := range j.w.scope.Voters {
+		if has(j.local(i)) {
+			n++
 		}
-		return n > len(voters)/2
 	}
-	return half(c.Voters()) && (!c.Joint() || half(c.Outgoing))
+	if n <= j.w.scope.Voters/2 {
+		return false
+	}
+	outgoing := j.w.scope.Outgoing
+	n = 0
+	for _, id := range outgoing {
+		if has(j.local(int(id) - 1)) {
+			n++
+		}
+	}
+	return len(outgoing) == 0 || n > len(outgoing)/2
 }
 
 // quorumLog is B-17: those who lack something of what was committed, on their
@@ -151,9 +185,19 @@ func (j *groupJudge) quorumLog() {
 	if j.err != nil || j.s.committed == 0 {
 		return
 	}
-	c := j.w.scope.configuration()
-	if j.majority(&c, func(l *local) bool { return !l.disk.holds(j.s.committed) }) {
+	if j.majority(func(l *local) bool { return !l.disk.holds(j.s.committed) }) {
 		j.fail(QuorumLog, "a quorum of disks lacks something of %v, which was committed", j.s.committed)
+	}
+}
+
+// counted checks that what a leader counts of a peer is on the peer's disk, unless
+// that has gone on to a newer term.
+func (j *groupJudge) counted(leader, peer int) {
+	l, p := j.local(leader), j.local(peer)
+	match := l.match[peer+1]
+	if l.state == raft.Leader && match > 0 && p.diskTerm <= l.term && p.disk.prefix(match) != l.live.prefix(match) {
+		j.fail(check.AckDurability, "%d leads term %d with log %v, and has matchIndex %d of %d, whose log on disk is %v",
+			leader+1, l.term, l.live, match, peer+1, p.disk)
 	}
 }
 

@@ -218,10 +218,20 @@ func (j *replicaJudge) leaves(m *message) {
 	}
 }
 
+// acknowledges checks that what is acknowledged is durable, and stays so whatever
+// of the writes under way a crash will let through.
 func (j *replicaJudge) acknowledges(term raft.Term, match raft.Index) {
 	disk := &j.after.disk
 	if disk.hard.CurrentTerm < term || disk.hard.CurrentTerm == term && disk.log.last() < match {
 		j.fail(check.AckDurability, "acknowledges %d in term %d with term %d, log %v on disk", match, term, disk.hard.CurrentTerm, disk.log)
+		return
+	}
+	for i := range j.after.queue {
+		// In a newer term it may have been told otherwise.
+		if later := &j.after.queue[i]; later.hard.CurrentTerm == term && disk.hard.CurrentTerm == term &&
+			later.log.prefix(match) != disk.log.prefix(match) {
+			j.fail(check.AckDurability, "acknowledges %d in term %d with log %v on disk, which a write under way makes %v", match, term, disk.log, later.log)
+		}
 	}
 }
 

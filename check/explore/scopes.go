@@ -4,17 +4,19 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/quorate/quorate/raft"
 )
 
 // scopes are the named ones, each made to bring out one part of the protocol.
 // Those that are quick are for every change; all of them are for a long run.
 var scopes = []Scope{
 	{
-		Name: "election", About: "votes that are lost with a crash before they are durable, answers that come late",
+		Name: "election", About: "votes that a crash takes before they are durable, answers that come late",
 		Voters: 3, Terms: 2, Elections: 2, Crashes: 1, InFlight: 2, Quick: true,
 	},
 	{
-		Name: "network", About: "one election after another in a network that repeats whatever was ever sent",
+		Name: "repeat", About: "one election after another in a network that repeats whatever was ever sent",
 		Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, SyncWrites: true, Quick: true,
 	},
 	{
@@ -26,8 +28,73 @@ var scopes = []Scope{
 		Voters: 3, Terms: 4, Elections: 4, InFlight: 2, SyncWrites: true, OneEntryPerMessage: true, Quick: true,
 	},
 	{
+		Name: "persist", About: "entries that are acknowledged, overwritten and lost before they are durable",
+		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Crashes: 1, InFlight: 1, Quick: true,
+	},
+	{
+		Name: "overwritten", About: "the same entry written, overwritten and written again before any of it is durable",
+		Voters: 3, Terms: 3, Elections: 3, InFlight: 1, Duplicates: 1, Quick: true,
+	},
+	{
+		Name: "pipeline", About: "entries sent ahead of the answers to those before, and lost on the way to a slow disk",
+		Voters: 3, Terms: 1, Elections: 1, Heartbeats: 2, Proposals: 2, InFlight: 1, Quick: true,
+	},
+	{
+		Name: "snapshot", About: "a log that is compacted, and followers that need what is gone",
+		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Snapshots: 1, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "read", About: "reads at leaders and followers, confirmed by rounds, while leadership moves",
+		Voters: 3, Terms: 2, Elections: 2, Reads: 2, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "prevote", About: "polls before elections, and votes withheld while a leader is alive",
+		Voters: 3, Terms: 2, Elections: 3, InFlight: 2, SyncWrites: true, PreVote: true, Stickiness: true, Quick: true,
+	},
+	{
+		Name: "contact", About: "a leader that steps down because no majority answers",
+		Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, Contacts: 2, InFlight: 2, SyncWrites: true, CheckQuorum: true, Quick: true,
+	},
+	{
+		Name: "learner", About: "learners and strangers that answer, and count nowhere",
+		Voters: 2, Learners: 1, Terms: 2, Elections: 3, Proposals: 1, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "joint", About: "a joint configuration: two majorities for every decision",
+		Voters: 3, Learners: 2, Outgoing: []raft.NodeID{1, 4, 5}, Terms: 2, Elections: 2, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "four", About: "an even number of voters",
+		Voters: 4, Terms: 3, Elections: 3, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "five", About: "five voters: two of them are no majority",
+		Voters: 5, Terms: 2, Elections: 2, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
 		Name: "replication", About: "logs that diverge and are made equal, over three terms with two proposals",
 		Voters: 3, Terms: 3, Elections: 3, Proposals: 2, InFlight: 2, SyncWrites: true,
+	},
+	{
+		Name: "crash", About: "slow disks and a crash under replication",
+		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Crashes: 1, InFlight: 2,
+	},
+	{
+		Name: "crash3", About: "slow disks and a crash over three terms, one message at a time",
+		Voters: 3, Terms: 3, Elections: 3, Proposals: 1, Crashes: 1, InFlight: 1, Duplicates: 1,
+	},
+	{
+		Name: "repeat3", About: "three terms in a network that repeats whatever was ever sent",
+		Voters: 3, Terms: 3, Elections: 3, SyncWrites: true,
+	},
+	{
+		Name: "liveness", About: "polls, withheld votes and contact to a majority together, as they are by default",
+		Voters: 3, Terms: 3, Elections: 3, Heartbeats: 1, Contacts: 1, InFlight: 2, SyncWrites: true,
+		PreVote: true, CheckQuorum: true, Stickiness: true,
+	},
+	{
+		Name: "snapshot3", About: "snapshots, slow disks and a crash over three terms, one message at a time",
+		Voters: 3, Terms: 3, Elections: 3, Proposals: 1, Snapshots: 1, Crashes: 1, InFlight: 1,
 	},
 }
 

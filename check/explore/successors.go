@@ -139,7 +139,7 @@ func (t *stepper) follow(s *state, e event, o *outcome, visit visitor) bool {
 
 // use counts what is bounded.
 func (t *stepper) use(s *state, b budget) {
-	if t.limits[b] != Unlimited {
+	if t.limits[b] != Unlimited && nibble(s.used, int(b)) < maxUses {
 		s.used += 1 << (4 * b)
 	}
 }

@@ -131,10 +131,16 @@ func Replay(scope Scope, schedule string) (Result, error) {
 	if err := scope.Validate(); err != nil {
 		return Result{}, err
 	}
-	// Whatever a bound excludes may be replayed too.
-	scope.InFlight = 0
-	scope.Terms = maxTerms - 1
-	w := newWorld(&scope, false)
+	return newWorld(replayed(scope), false).replay(schedule)
+}
+
+// replayed is a scope without bounds: whatever they exclude may be replayed too.
+func replayed(scope Scope) *Scope {
+	scope.InFlight, scope.Terms = 0, maxTerms-1
+	return &scope
+}
+
+func (w *world) replay(schedule string) (Result, error) {
 	s, err := w.start()
 	if err != nil {
 		return Result{}, err
@@ -142,12 +148,12 @@ func Replay(scope Scope, schedule string) (Result, error) {
 	t := newTeller(w)
 	step := &stepper{w: w, limits: w.scope.limits()}
 	for b := range step.limits {
-		step.limits[b] = maxUses
+		step.limits[b] = maxUses // counted, and not asked for
 	}
 	var result Result
 	for _, token := range strings.Fields(schedule) {
 		id, rest, ok := splitToken(strings.TrimSuffix(token, "+"))
-		if !ok || id > scope.members() {
+		if !ok || id > w.scope.members() {
 			return result, fmt.Errorf("%w: %q names no replica", ErrSchedule, token)
 		}
 		e, ok := step.find(s, id-1, rest)

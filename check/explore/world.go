@@ -34,6 +34,9 @@ type world struct {
 	remembered *memory // of outcomes, by local and input
 	// forgetful runs every event anew, and compares with what is remembered.
 	forgetful bool
+	// tamper, if not nil, changes what comes of an event: tests break properties
+	// by it, to see the judges find them.
+	tamper func(in input, m *message, r *replica, e *effect)
 }
 
 // renaming is a permutation of ids: id has the name renaming[id].
@@ -65,7 +68,7 @@ type outcome struct {
 	reads    []raft.ReadState
 	err      *check.Violation
 	// What the judges of the group have to look at.
-	elected, committed, logChanged, diskChanged bool
+	elected, committed, logChanged, diskChanged, matched bool
 	// settled: answers to this replica may have become worthless.
 	settled bool
 }
@@ -224,6 +227,9 @@ func (w *world) run(from uint32, in input) outcome {
 	if err != nil {
 		return outcome{next: from, err: &check.Violation{Property: OwnInvariants, Group: 1, Node: before.replica.id, Message: err.Error()}}
 	}
+	if w.tamper != nil {
+		w.tamper(in, m, after, e)
+	}
 	o := outcome{next: w.local(after), reads: e.reads}
 	is := w.locals.at(o.next)
 	judge := replicaJudge{in: in, before: before.replica, after: after, was: before.digest, is: is.digest, effect: e}
@@ -252,6 +258,7 @@ func (w *world) run(from uint32, in input) outcome {
 	o.committed = is.commit > was.commit
 	o.logChanged = is.live != was.live
 	o.diskChanged = is.disk != was.disk
+	o.matched = is.match != was.match
 	o.settled = is.diskTerm != was.diskTerm || is.state != was.state || is.term != was.term
 	return o
 }

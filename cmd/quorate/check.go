@@ -200,6 +200,9 @@ func (c *checker) explore(ctx context.Context, scope explore.Scope) checkedScope
 	if err != nil {
 		done.Error = err.Error()
 	}
+	if !c.json {
+		fmt.Fprintf(c.stderr, "%s: ended with %d states after %.1f s\n", scope.Name, done.States, done.Seconds)
+	}
 	if r.Violation != nil {
 		done.Violation = &checkedBroken{
 			Property: r.Violation.Property, Message: r.Violation.Error(), Steps: r.Trace.Steps, Story: r.Trace.Story,
