@@ -97,18 +97,23 @@ func (g *Group) forward(batch []replica.Proposal) {
 		return
 	}
 	f.to = l
-	b := startForward(kindProposals, f.life)
+	size := 0
+	for _, p := range batch {
+		size += proposalHeader + len(p.Command())
+	}
+	size = min(size, g.node.cfg.MaxBatchBytes)
+	b := startForward(kindProposals, f.life, size)
 	count := 0
 	flush := func() {
 		if count > 0 {
 			g.sendForward(l.Leader, b, count)
-			b, count = startForward(kindProposals, f.life), 0
 		}
 	}
 	for _, each := range batch {
 		p := each.(*proposal)
 		if len(b)+len(p.command) > g.node.cfg.MaxBatchBytes {
 			flush()
+			b, count = startForward(kindProposals, f.life, size), 0
 		}
 		f.next++
 		f.sent[f.next] = p
@@ -122,8 +127,9 @@ func (g *Group) forward(batch []replica.Proposal) {
 	g.armForwardTimer()
 }
 
-func startForward(kind byte, life uint64) []byte {
-	b := append(make([]byte, 0, 256), forwardVersion, kind)
+// startForward begins one that has room for items of so many bytes.
+func startForward(kind byte, life uint64, size int) []byte {
+	b := append(make([]byte, 0, forwardHeader+size), forwardVersion, kind)
 	b = binary.LittleEndian.AppendUint64(b, life)
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
@@ -139,7 +145,7 @@ func (g *Group) sendForward(to raft.NodeID, b []byte, count int) {
 func (g *Group) sendAnswers(answers []forwardedAnswer) {
 	for len(answers) > 0 {
 		to, life, count := answers[0].to, answers[0].life, 0
-		b := startForward(kindAnswers, life)
+		b := startForward(kindAnswers, life, min(len(answers)*(answerHeader+len(answers[0].result.Data)), g.node.cfg.MaxBatchBytes))
 		for len(answers) > 0 && answers[0].to == to && answers[0].life == life && (count == 0 || len(b)+len(answers[0].result.Data) <= g.node.cfg.MaxBatchBytes) {
 			a := &answers[0]
 			b = binary.LittleEndian.AppendUint64(b, a.id)
@@ -164,12 +170,14 @@ func (g *Group) receiveForward(from raft.NodeID, b []byte) error {
 		g.takeAnswers(life, items)
 		return nil
 	}
-	var batch []replica.Proposal
-	for _, item := range items {
+	batch := make([]replica.Proposal, 0, len(items))
+	remotes := make([]remote, len(items)) // one allocation for all
+	for i, item := range items {
 		if !g.forwards.first(from, life, item.id) {
 			continue
 		}
-		p := &remote{group: g, command: item.data, answer: forwardedAnswer{to: from, life: life, id: item.id}}
+		p := &remotes[i]
+		*p = remote{group: g, command: item.data, answer: forwardedAnswer{to: from, life: life, id: item.id}}
 		if g.pendingBytes.Add(proposalSize(p.command)) > int64(g.node.cfg.MaxPendingBytes) || len(p.command) > g.node.cfg.MaxEntryBytes {
 			p.Done(replica.Overloaded, rsm.Result{})
 			continue

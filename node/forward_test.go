@@ -168,13 +168,13 @@ func TestMalformedForwardIsDropped(t *testing.T) {
 }
 
 func FuzzForward(f *testing.F) {
-	b := startForward(kindProposals, 7)
+	b := startForward(kindProposals, 7, 0)
 	b = binary.LittleEndian.AppendUint64(b, 1)
 	b = binary.LittleEndian.AppendUint32(b, 3)
 	b = append(b, "abc"...)
 	binary.LittleEndian.PutUint32(b[10:], 1)
 	f.Add(b)
-	f.Add(startForward(kindAnswers, 1))
+	f.Add(startForward(kindAnswers, 1, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		kind, life, items, err := decodeForward(b)
 		if err != nil {
@@ -183,7 +183,7 @@ func FuzzForward(f *testing.F) {
 			}
 			return
 		}
-		again := startForward(kind, life)
+		again := startForward(kind, life, 0)
 		for _, item := range items {
 			again = binary.LittleEndian.AppendUint64(again, item.id)
 			if kind == kindAnswers {
