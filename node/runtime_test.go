@@ -93,6 +93,59 @@ func TestProposalsShareSyncs(t *testing.T) {
 	})
 }
 
+// PS-02, CM-03, CM-04: no proposal, forwarded or not, is answered before two of three disks
+// have synced it, however many share a sync. One slow disk holds up nobody.
+func TestNothingIsAnsweredBeforeAMajorityHasSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		forwarded(c)
+		c.start(1, 2, 3)
+		defer c.stopAll()
+		c.propose("first", 1, 2, 3)
+		synctest.Wait()
+		hold := func(ids ...raft.NodeID) (release func()) {
+			held := make(chan struct{})
+			for _, id := range ids {
+				c.disks[id].SetHook(func(op vfs.Op) vfs.Fault {
+					if op.Kind == vfs.OpSyncData {
+						<-held
+					}
+					return vfs.Fault{}
+				})
+			}
+			return func() {
+				for _, id := range ids {
+					c.disks[id].SetHook(nil)
+				}
+				close(held)
+				synctest.Wait()
+			}
+		}
+		for _, slow := range [][]raft.NodeID{{1, 2}, {1, 3}, {2, 3}, {1}, {2}, {3}} {
+			release := hold(slow...)
+			var answered atomic.Int64
+			var wait sync.WaitGroup
+			for i := range 30 {
+				wait.Go(func() {
+					if _, err := c.groups[c.voters[i%3]].Propose(patience(t), []byte("x")); err != nil {
+						t.Errorf("disks %v held: %v", slow, err)
+					}
+					answered.Add(1)
+				})
+			}
+			// Well below an election timeout: the leader must not step down.
+			<-time.After(200 * time.Millisecond)
+			synctest.Wait()
+			if got, want := answered.Load(), int64(30*(2-len(slow))); got != want {
+				t.Errorf("disks %v held: %d of 30 answered, want %d", slow, got, want)
+			}
+			release()
+			wait.Wait()
+			c.propose("between", 1, 2, 3)
+		}
+	})
+}
+
 // While the next log segment is being made, however long that takes,
 // writing goes on in the one in use.
 func TestWritingGoesOnWhileASegmentIsMade(t *testing.T) {
