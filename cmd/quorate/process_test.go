@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -102,13 +103,13 @@ func (p *running) end() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// interrupt asks the process to stop.
-func (p *running) interrupt() {
+// signal asks the process to stop.
+func (p *running) signal(s os.Signal) {
 	p.t.Helper()
 	if runtime.GOOS == "windows" {
 		p.t.Skip("no such signal here")
 	}
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -172,7 +173,7 @@ func TestServeStopsInOrder(t *testing.T) {
 	if code, _, stderr := process(t, second...); code != exitFailed || !strings.Contains(stderr, "in use") {
 		t.Errorf("a second server in its directory: exit code %d, %s", code, stderr)
 	}
-	p.interrupt()
+	p.signal(syscall.SIGTERM)
 	if code := p.end(); code != exitOK {
 		t.Fatalf("exit code %d:\n%s", code, p.seen.String())
 	}
@@ -287,7 +288,7 @@ func TestDev(t *testing.T) {
 			t.Errorf("%q: exit code %d, %q", c.args, code, stderr)
 		}
 	}
-	p.interrupt()
+	p.signal(os.Interrupt)
 	if code := p.end(); code != exitOK || !strings.Contains(p.seen.String(), "all nodes stopped") {
 		t.Errorf("exit code %d:\n%s", code, p.seen.String())
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/quorate/quorate/compat/diff"
+	flags "github.com/quorate/quorate/server/options"
 )
 
 // Markdown is docs/etcd-compatibility.md.
@@ -75,6 +76,17 @@ Those of requests within a transaction stand at the requests themselves.
 			status = "not served"
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", m.Name, status, m.Note)
+	}
+	b.WriteString("\n## Flags\n\nOf `quorate serve`, with the variables `ETCD_...` of the same names and `QUORATE_...`, which are stronger. Of a flag\n" +
+		"without effect the server says so when it starts; one that is refused keeps it from starting, unless it asks for\n" +
+		"what is so anyway.\n\n| flag | | |\n|---|---|---|\n")
+	for i := range flags.Table {
+		o := &flags.Table[i]
+		status, note := o.Verdict.String(), o.Why
+		if o.Own {
+			status, note = "Quorate's own", strings.ReplaceAll(o.Usage, "`", "")
+		}
+		fmt.Fprintf(&b, "| --%s | %s | %s |\n", o.Name, status, note)
 	}
 	return b.String(), nil
 }
