@@ -221,6 +221,7 @@ func failedTest(out string) string {
 // seedsReport is what the seeds command prints.
 type seedsReport struct {
 	Seeds  uint64 `json:"seeds"`
+	States uint64 `json:"states"`
 	Failed uint64 `json:"failed"`
 	Error  string `json:"error"`
 }
@@ -231,12 +232,17 @@ func (p *planted) runSeeds(ctx context.Context, judge string) (v verdict) {
 		v.Err = fmt.Sprintf("%s finds fault without a planted bug: %v", judge, err)
 		return v
 	}
+	return p.ask(ctx, "-seeds", fmt.Sprint(p.seeds), "-judge", judge)
+}
+
+// ask runs the seeds command.
+func (p *planted) ask(ctx context.Context, args ...string) (v verdict) {
 	binary, err := p.build(ctx, false, "./internal/cmd/mutants/seeds")
 	if err != nil {
 		v.Err = err.Error()
 		return v
 	}
-	out, cpu, failed, err := run(ctx, p.root, binary, "-seeds", fmt.Sprint(p.seeds), "-judge", judge)
+	out, cpu, failed, err := run(ctx, p.root, binary, args...)
 	v.CPU = cpu
 	if err != nil {
 		v.Err = err.Error()
@@ -253,7 +259,7 @@ func (p *planted) runSeeds(ctx context.Context, judge string) (v verdict) {
 			return v
 		}
 	}
-	v.Seeds, v.Caught = report.Seeds, report.Error != ""
+	v.Seeds, v.States, v.Caught = report.Seeds, report.States, report.Error != ""
 	if v.Caught {
 		v.By = property(report.Error)
 	}
@@ -279,10 +285,14 @@ func property(err string) string {
 	return err
 }
 
-// runExplore runs scopes of the model check until one fails.
-func (p *planted) runExplore(ctx context.Context, scopes []string) (v verdict) {
-	v.Err = fmt.Sprintf("no model check knows the scopes %v", scopes)
-	return v
+// runExplore explores scopes of the model check until one fails.
+func (p *planted) runExplore(ctx context.Context, scopes []string) verdict {
+	for _, scope := range scopes {
+		if err := p.sound[scope]; err != nil {
+			return verdict{Err: fmt.Sprintf("scope %s: %v", scope, err)}
+		}
+	}
+	return p.ask(ctx, "-judge", judgeExplore, "-scopes", strings.Join(scopes, ","))
 }
 
 // baseline finds out which judges find no fault with the tree as it is: who does
@@ -312,6 +322,14 @@ func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(st
 			if !done[pkg] && asked(judgeTests, pkg) {
 				done[pkg] = true
 				note(pkg, p.runTests(ctx, []string{pkg}))
+			}
+		}
+	}
+	for i := range mutants {
+		for _, scope := range mutants[i].explore {
+			if !done[scope] && asked(judgeExplore, scope) {
+				done[scope] = true
+				note(scope, p.runExplore(ctx, []string{scope}))
 			}
 		}
 	}

@@ -1,16 +1,20 @@
-// Command seeds runs seeds of the simulator, one after the other, until one
-// fails, and tells in a line of JSON which. It is built with a planted bug in it.
+// Command seeds runs seeds of the simulator, or scopes of the model check, one
+// after the other, until one fails, and tells in a line of JSON which. It is built
+// with a planted bug in it.
 package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
+	"github.com/quorate/quorate/check/explore"
 	"github.com/quorate/quorate/check/trace"
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/raft/tracelog"
@@ -19,13 +23,22 @@ import (
 
 func main() {
 	seeds := flag.Uint64("seeds", 100, "how many at most")
-	judge := flag.String("judge", "sim", "who judges: sim, trace or clients")
+	judge := flag.String("judge", "sim", "who judges: sim, trace, clients or explore")
+	scopes := flag.String("scopes", "", "what explore explores, by name, with commas between")
 	flag.Parse()
 	debug.SetGCPercent(400)
 	var report struct {
 		Seeds  uint64 `json:"seeds"`
+		States uint64 `json:"states"`
 		Failed uint64 `json:"failed"`
 		Error  string `json:"error"`
+	}
+	if *judge == "explore" {
+		*seeds = 0
+		states, err := explored(strings.Split(*scopes, ","))
+		if report.States = states; err != nil {
+			report.Error = err.Error()
+		}
 	}
 	for seed := uint64(1); seed <= *seeds && report.Error == ""; seed++ {
 		report.Seeds++
@@ -55,6 +68,28 @@ func run(seed uint64, judge string) error {
 		return r.Err
 	}
 	return fmt.Errorf("nobody is called %q", judge)
+}
+
+// statesMax ends an exploration that a planted bug lets go on for ever.
+const statesMax = 20_000_000
+
+// explored explores scopes until one is broken.
+func explored(scopes []string) (states uint64, err error) {
+	for _, name := range scopes {
+		scope, err := explore.Named(name)
+		if err != nil {
+			return states, err
+		}
+		r, err := explore.Explore(context.Background(), scope, explore.Options{MaxStates: statesMax})
+		states += r.States
+		switch {
+		case err != nil:
+			return states, err
+		case r.Violation != nil:
+			return states, fmt.Errorf("scope %s: %w", name, r.Violation)
+		}
+	}
+	return states, nil
 }
 
 // traced judges a run by its trace alone.
