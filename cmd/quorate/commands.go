@@ -14,6 +14,7 @@ func commands() []*cobra.Command {
 		newDev(),
 		newServe(),
 		newSim(),
+		newTrace(),
 		newVersion(),
 		newWAL(),
 	}, ctl.Commands(dev.Endpoints)...)

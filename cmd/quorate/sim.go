@@ -12,11 +12,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/sim"
 )
 
 const simHelp = `usage: quorate sim run --seeds N [--from S] [--light] [--workers W] [--keep-going] [--json]
-       quorate sim replay SEED|FILE [--light] [--trace] [--json]
+       quorate sim replay SEED|FILE [--light] [--trace] [--trace-out FILE] [--json]
        quorate sim shrink SEED|FILE [--light]
 
 Runs clusters of the real replicas, logs and snapshots on a virtual clock,
@@ -40,6 +42,8 @@ A run that fails is told with the one command that replays it, and shrunk:
   quorate sim replay 148 --trace | less        one of them, in full
   quorate sim shrink 148 > short.txt           what of its faults it takes
   quorate sim replay short.txt --trace         and how it comes to it
+  quorate sim replay 148 --trace-out FILE      what its replicas did, for
+                                               quorate trace verify FILE
 
 "quorate sim --seeds N [--from S]" and "quorate sim --seed S [--trace]" do the
 same with light seeds.
@@ -60,6 +64,7 @@ type simOptions struct {
 	asJSON     bool
 	keepGoing  bool
 	shrink     bool
+	traceOut   string
 }
 
 // config is that of one seed.
@@ -85,6 +90,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.Uint64Var(&o.seed, "seed", 0, "run this one light seed")
 	flags.BoolVar(&o.light, "light", command == "", "seeds of 1, 3 or 5 nodes, 500 operations and 10 faults")
 	flags.BoolVar(&o.trace, "trace", false, "with one seed: tell every event on standard output")
+	flags.StringVar(&o.traceOut, "trace-out", "", "with one seed: write what the replicas did to this file, for quorate trace verify")
 	flags.IntVar(&o.workers, "workers", runtime.GOMAXPROCS(0), "seeds that run at once")
 	flags.BoolVar(&o.asJSON, "json", false, "print the summary as JSON")
 	flags.BoolVar(&o.keepGoing, "keep-going", false, "do not stop at the first seed that fails")
@@ -106,9 +112,9 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case o.workers < 1:
 		return usage("--workers is at least 1")
-	case command == "" && (len(operands) > 0 || one == (o.seeds > 0) || o.trace && !one):
+	case command == "" && (len(operands) > 0 || one == (o.seeds > 0) || o.traces() && !one):
 		return usage("give either --seeds N or --seed S, or one of run, replay and shrink; --trace goes with --seed")
-	case command == "run" && (len(operands) > 0 || o.seeds < 1 || o.trace || one):
+	case command == "run" && (len(operands) > 0 || o.seeds < 1 || o.traces() || one):
 		return usage("run takes --seeds N; one seed is replayed")
 	case (command == "replay" || command == "shrink") && (len(operands) != 1 || o.seeds > 0 || one):
 		return usage(command + " takes one seed or the name of a script's file")
@@ -165,7 +171,27 @@ func (c *simCase) run() sim.Result {
 	return sim.Run(c.cfg)
 }
 
-func (o *simOptions) replay(_ context.Context, c *simCase, stdout, stderr io.Writer) int {
+// traces reports whether one run is to be told.
+func (o *simOptions) traces() bool { return o.trace || o.traceOut != "" }
+
+func (o *simOptions) replay(_ context.Context, c *simCase, stdout, stderr io.Writer) (code int) {
+	if o.traceOut != "" {
+		file, err := os.Create(o.traceOut)
+		if err != nil {
+			fmt.Fprintln(stderr, "quorate sim:", err)
+			return exitFailed
+		}
+		w := tracelog.NewWriter(file)
+		c.cfg.Events = func(at time.Duration, node raft.NodeID, boot int, group raft.GroupID, e *raft.Event) {
+			w.Add(tracelog.Record{Node: node, Boot: uint64(boot), Time: int64(at), Group: group, Event: *e})
+		}
+		defer func() {
+			if err := errors.Join(w.Close(), file.Close()); err != nil {
+				fmt.Fprintln(stderr, "quorate sim:", err)
+				code = exitFailed
+			}
+		}()
+	}
 	out := bufio.NewWriterSize(stdout, 1<<16)
 	if o.trace {
 		c.cfg.Trace = out

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -487,6 +488,30 @@ func TestAnswersWaitForTheDisk(t *testing.T) {
 		t.Fatalf("committed with outcome %d before any follower had it on disk", o.outcome)
 	}
 	l.node(3).hold = false
+	l.settle()
+	if o.outcome != Applied {
+		t.Fatalf("not committed with two of three disks: %d", o.outcome)
+	}
+}
+
+// PS-08: entries that arrive again while their write is in the queue are not
+// acknowledged before it, although there is nothing more to write.
+func TestRepeatedEntriesWaitForTheFirstWrite(t *testing.T) {
+	l := newLab(t, 3)
+	l.start()
+	l.elect(1)
+	l.node(2).hold, l.node(3).hold = true, true
+	o := &order{command: "a"}
+	l.node(1).replica.Propose([]Proposal{o}, &l.node(1).out)
+	l.node(1).carryOut()
+	repeated := slices.Clone(l.network)
+	l.settle()
+	l.network = append(l.network, repeated...)
+	l.settle()
+	if o.outcome != 0 {
+		t.Fatalf("committed with outcome %d before any follower had it on disk", o.outcome)
+	}
+	l.node(2).hold = false
 	l.settle()
 	if o.outcome != Applied {
 		t.Fatalf("not committed with two of three disks: %d", o.outcome)

@@ -24,8 +24,13 @@ const (
 	judgeClients = "clients" // what clients of the simulator see, and nothing else
 )
 
-// patience bounds one judge. A mutant that makes it hang is caught, too.
-const patience = 4 * time.Minute
+// A mutant that makes a judge run for ever is caught, too: after so much processor
+// time, or after so long if it only waits. The latter is far more than is needed,
+// or a busy machine would find bugs where there are none.
+const (
+	processorSeconds = 240
+	patience         = 20 * time.Minute
+)
 
 // verdict is what one judge said of one mutant.
 type verdict struct {
@@ -123,6 +128,10 @@ func run(ctx context.Context, dir, binary string, args ...string) (out string, c
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
+	if sh, err := exec.LookPath("sh"); err == nil {
+		limited := fmt.Sprintf(`ulimit -t %d; exec "$0" "$@"`, processorSeconds)
+		cmd = exec.CommandContext(ctx, sh, append([]string{"-c", limited, binary}, args...)...)
+	}
 	cmd.Dir = dir
 	// What tests leave in temporary directories goes with the mutant.
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(binary))

@@ -64,6 +64,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	seeds := flags.Int("seeds", 400, "how many seeds of the simulator may be run for one bug")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "bugs that are looked for at once")
 	asJSON := flags.Bool("json", false, "print the table as JSON")
+	from := flags.String("from", "", "judge nothing anew: print the table that -json once printed into this file")
 	document := flags.String("write", "", "write the table into this file too, between its marks")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -89,12 +90,17 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		mutants = sample(mutants, *count)
 	}
 	began := time.Now()
-	results, err := judgeAll(ctx, mutants, *seeds, *workers, *all, stderr)
+	t := table{Seeds: *seeds}
+	if *from != "" {
+		err = t.read(*from, mutants)
+	} else {
+		t.Results, err = judgeAll(ctx, mutants, *seeds, *workers, stderr)
+		t.Seconds = time.Since(began).Seconds()
+	}
 	if err != nil {
 		fmt.Fprintln(stderr, "mutants:", err)
 		return 1
 	}
-	t := table{Results: results, Seeds: *seeds, Seconds: time.Since(began).Seconds()}
 	if *asJSON {
 		encoder := json.NewEncoder(stdout)
 		encoder.SetIndent("", "  ")
@@ -161,7 +167,7 @@ func sample(mutants []mutant, n int) []mutant {
 }
 
 // judgeAll judges mutants, several at once.
-func judgeAll(ctx context.Context, mutants []mutant, seeds, workers int, all bool, progress io.Writer) ([]result, error) {
+func judgeAll(ctx context.Context, mutants []mutant, seeds, workers int, progress io.Writer) ([]result, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err

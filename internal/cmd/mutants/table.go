@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -93,6 +94,22 @@ type table struct {
 	Results []result `json:"results"`
 	Seeds   int      `json:"seeds"` // at most, for one bug
 	Seconds float64  `json:"seconds"`
+}
+
+// read takes a table that was printed as JSON, with the judges that have to find
+// each bug as the patches name them now.
+func (t *table) read(name string, mutants []mutant) error {
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = json.Unmarshal(text, t)
+	}
+	for i := range t.Results {
+		r := &t.Results[i]
+		if k := slices.IndexFunc(mutants, func(m mutant) bool { return m.name == r.Name }); k >= 0 {
+			r.Needed = mutants[k].needed
+		}
+	}
+	return err
 }
 
 func (t *table) survivors() int {
