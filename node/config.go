@@ -107,6 +107,13 @@ type Observer interface {
 	TraceEnabled() bool
 }
 
+// A StopObserver is an Observer that is told, too, when a group stops on this node
+// because it cannot go on, after the last of its events. It may take its time: the
+// group does not come back.
+type StopObserver interface {
+	Stopped(group raft.GroupID, cause error)
+}
+
 // WithDefaults gives c with every zero field that has a default set to it.
 func (c Config) WithDefaults() Config {
 	setDefault(&c.ElectionTimeout, time.Second)

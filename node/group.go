@@ -33,6 +33,7 @@ type Group struct {
 	forwards    forwarding
 	gone        bool // stopped or closed: the replica is not stepped again
 	traced      bool
+	told        bool         // the observer knows that it stopped
 	configured  raft.EntryID // of the configuration that was last published
 
 	machine *machine
@@ -471,6 +472,12 @@ func (g *Group) carryOut(out *replica.Output) {
 	if out.LeadershipChanged {
 		l := out.Leadership
 		g.publish(l)
+	}
+	if s := g.stopped.Load(); s != nil && !g.told {
+		g.told = true
+		if o, ok := g.node.cfg.Observer.(StopObserver); ok {
+			o.Stopped(g.cfg.ID, s.Cause)
+		}
 	}
 	if g.gone {
 		for i := range out.Apply {

@@ -84,6 +84,10 @@ type Config struct {
 	// Profiling serves /debug/pprof; Histograms adds how long each RPC takes to
 	// the metrics.
 	Profiling, Histograms bool
+	// TraceRecords is how many of the newest events of the protocol are kept in
+	// memory, some 150 bytes each: GET /debug/trace gives them, and they are written
+	// into DataDir when the member cannot go on. Zero keeps none.
+	TraceRecords int
 	// NoSync answers before data is on the disk: it is lost when the machine
 	// fails. For comparisons only.
 	NoSync bool

@@ -39,6 +39,9 @@ func (s *Server) handler(all bool) http.Handler {
 		return mux
 	}
 	mux.HandleFunc("GET /version", s.version)
+	if s.trace != nil {
+		mux.HandleFunc("GET /debug/trace", s.serveTrace)
+	}
 	if s.config.Profiling {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/server/keyspace"
 )
 
@@ -22,6 +23,9 @@ type observer struct {
 	slowApplies   prometheus.Counter
 	// leader is the last that was seen to lead.
 	leader atomic.Uint64
+	// ring keeps the protocol's events, or is nil; dump writes it down.
+	ring *tracelog.Ring
+	dump func(cause error)
 }
 
 func newObserver(registry prometheus.Registerer, self raft.NodeID, keeper *keyspace.Keeper) *observer {
@@ -84,8 +88,17 @@ func (o *observer) Applied(_ raft.GroupID, entries int, took time.Duration) {
 	o.entries.Add(float64(entries))
 }
 
-// Trace is not asked for.
-func (o *observer) Trace(raft.GroupID, raft.NodeID, raft.Event) {}
+// Trace keeps an event.
+func (o *observer) Trace(group raft.GroupID, node raft.NodeID, event raft.Event) {
+	o.ring.Trace(group, node, event)
+}
 
-// TraceEnabled says so.
-func (o *observer) TraceEnabled() bool { return false }
+// TraceEnabled reports whether events are kept.
+func (o *observer) TraceEnabled() bool { return o.ring != nil }
+
+// Stopped writes down what led to it.
+func (o *observer) Stopped(_ raft.GroupID, cause error) {
+	if o.dump != nil {
+		o.dump(cause)
+	}
+}

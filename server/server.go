@@ -16,6 +16,7 @@ import (
 
 	"github.com/quorate/quorate/node"
 	"github.com/quorate/quorate/raft"
+	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/server/etcd"
 	"github.com/quorate/quorate/server/keyspace"
 	"github.com/quorate/quorate/store"
@@ -34,6 +35,7 @@ type Server struct {
 
 	transport *tcp.Transport
 	node      *node.Node
+	trace     *tracelog.Ring // or nil
 	group     *node.Group
 	store     *store.Store
 	hub       *watch.Hub
@@ -179,11 +181,16 @@ func (s *Server) openNode() error {
 			more[m.ID()] = addresses
 		}
 	}
+	observer := newObserver(s.registry, s.self.ID(), s.keeper)
+	if n := s.config.TraceRecords; n > 0 {
+		s.trace = tracelog.NewRing(s.self.ID(), uint64(time.Now().UnixNano()), n, func() int64 { return time.Now().UnixNano() })
+		observer.ring, observer.dump = s.trace, s.dumpTrace
+	}
 	s.node, err = node.Open(node.Config{
 		ID: s.self.ID(), Cluster: s.config.Cluster, Dir: filepath.ToSlash(s.config.DataDir),
 		Transport: transport, Peers: peers,
 		ElectionTimeout: s.config.ElectionTimeout, HeartbeatInterval: s.config.HeartbeatInterval,
-		FS: s.fs(), Logger: s.config.Logger, Observer: newObserver(s.registry, s.self.ID(), s.keeper),
+		FS: s.fs(), Logger: s.config.Logger, Observer: observer,
 	})
 	if err != nil {
 		return s.explainOpen(errors.Join(err, transport.Close()))

@@ -89,8 +89,12 @@ type node struct {
 	// confirming: the round is under way, for reads at readIndex.
 	confirming bool
 	readIndex  uint64
-	// deposed: it led, and is told next that it follows.
-	deposed bool
+	// deposed: it led, and is told next that it follows; unsure: it may have led.
+	deposed, unsure bool
+	// voteKnown: vote is. joined is the term in which the records of it begin, if
+	// not with a start: of that term's votes and answers some are missing.
+	voteKnown bool
+	joined    uint64
 	// snapshot is the newest that the log rests on, as far as this start tells.
 	snapshot uint64
 	// newest is the newest term that it has been in.
@@ -122,7 +126,7 @@ func (g *group) setHard(n *node, term, vote uint64) {
 	if term != n.term {
 		n.leader = 0
 	}
-	n.term, n.vote = term, vote
+	n.term, n.vote, n.voteKnown = term, vote, true
 	n.hard = append(n.hard, hardState{term, vote})
 	n.newest = term
 	g.terms[term] = true
@@ -175,15 +179,17 @@ func (g *group) commitTo(l *log, last, term uint64) error {
 	if last <= g.committed.last {
 		return nil
 	}
+	if last <= l.base {
+		g.committed = log{base: last, last: last}
+	}
 	for i := g.committed.last + 1; i <= last; {
-		t, ok := l.term(i)
-		if !ok {
+		if i <= l.base {
 			// Unknown entries before what is known were committed, too.
-			i = l.base
-			g.committed = log{base: i, baseTerm: l.baseTerm, last: i}
-			i++
+			g.committed = log{base: l.base, baseTerm: l.baseTerm, last: l.base}
+			i = l.base + 1
 			continue
 		}
+		t, _ := l.term(i)
 		end := last
 		if k := l.runAt(i); k+1 < len(l.runs) {
 			end = min(end, l.runs[k+1].first-1)

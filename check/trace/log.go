@@ -36,6 +36,14 @@ func (l *log) lastID() ID {
 	return ID{term, l.last}
 }
 
+// endsIn reports whether id is the last entry; a term that is not known is learnt.
+func (l *log) endsIn(id ID) bool {
+	if l.last == id.Index && l.last == l.base && l.base > 0 && l.baseTerm == 0 {
+		l.baseTerm = id.Term
+	}
+	return l.lastID() == id
+}
+
 // holds reports whether the log has the entry, or cannot tell.
 func (l *log) holds(id ID) bool {
 	if id.Index < l.base || id.Index == l.base && l.base > 0 && l.baseTerm == 0 {

@@ -97,7 +97,7 @@ func (c *check) cause(there bool, rule, format string, args ...any) error {
 
 // endsIn checks what an event says of the end of the log.
 func (c *check) endsIn(id ID) error {
-	if c.node.known && c.node.log.lastID() != id {
+	if c.node.known && !c.node.log.endsIn(id) {
 		return fault("RP-01", "the log ends in %v, the event says %v", c.node.log.lastID(), id)
 	}
 	return nil
@@ -185,7 +185,7 @@ func (c *check) started() error {
 	}
 	*n = node{
 		id: n.id, records: n.records, next: n.next, ackable: n.ackable,
-		begun: true, known: true, boot: r.Boot, state: follower, term: r.Term, vote: r.Peer, log: found, newest: max(n.newest, r.Term),
+		begun: true, known: true, voteKnown: true, boot: r.Boot, state: follower, term: r.Term, vote: r.Peer, log: found, newest: max(n.newest, r.Term),
 		commit: r.Index, applied: r.Index, guaranteed: found.last,
 	}
 	n.onDisk, n.hard = []*log{found.copied()}, []hardState{hard}
@@ -230,7 +230,7 @@ func (c *check) termAdopted() error {
 	if err := c.cause(p != nil && p.newest >= c.r.Term && c.terms[c.r.Term], "EL-02", "node %d entered term %d", c.r.Peer, c.r.Term); err != nil {
 		return err
 	}
-	c.node.deposed = c.node.state == leader
+	c.node.deposed, c.node.unsure = c.node.state == leader, c.node.state == ""
 	c.node.state = follower
 	c.setHard(c.node, c.r.Term, 0)
 	return nil
@@ -287,7 +287,7 @@ func (c *check) voteRefused() error {
 	c.refused[at] = append(c.refused[at], r.Peer)
 	switch r.Reason {
 	case "the vote of this term is another's":
-		if n.begun && n.known && (n.vote == 0 || n.vote == r.Peer) {
+		if n.voteKnown && (n.vote == 0 || n.vote == r.Peer) {
 			return fault("EL-06", "refuses for the vote of node %d, which is free or its own", r.Peer)
 		}
 	case "its log is behind":
@@ -343,7 +343,7 @@ func (c *check) voteCounted() error {
 
 func (c *check) ownVoteCounted() error {
 	n := c.node
-	if n.known && c.durable[standing{n.id, n.term}] != n.id {
+	if n.joined != n.term && c.durable[standing{n.id, n.term}] != n.id {
 		return fault("EL-09", "counts its own vote before it is durable")
 	}
 	if n.votes[n.id] {
@@ -361,7 +361,7 @@ func (c *check) becameLeader() error {
 	if l := c.leaders[r.Term]; l != nil {
 		return fault("B-1", "node %d leads term %d already", l.node, r.Term)
 	}
-	if n.known && len(n.voters) > 0 && !n.quorum(func(id uint64) bool { return n.votes[id] }) {
+	if n.joined != n.term && len(n.voters) > 0 && !n.quorum(func(id uint64) bool { return n.votes[id] }) {
 		return fault("EL-08", "leads without a majority: votes of %v, voters %v %v", keys(n.votes), n.voters, n.outs)
 	}
 	if !n.known {
@@ -394,7 +394,7 @@ func keys(m map[uint64]bool) []uint64 {
 }
 
 func (c *check) becameFollower() error {
-	if c.node.state == follower && !c.node.deposed {
+	if c.node.state == follower && !c.node.deposed && !c.node.unsure {
 		return fault("EL-01", "becomes what it is")
 	}
 	if c.r.Peer != 0 {
@@ -406,7 +406,7 @@ func (c *check) becameFollower() error {
 		return fault("EL-24", "follows another in the term that it leads")
 	}
 	c.node.state, c.node.leader = follower, c.r.Peer
-	c.node.deposed, c.node.confirming = false, false
+	c.node.deposed, c.node.unsure, c.node.confirming = false, false, false
 	return nil
 }
 
@@ -522,8 +522,10 @@ func (c *check) truncated() error {
 	if r.Index > n.log.last {
 		return fault("RP-04", "truncates from %d a log that ends in %v", r.Index, n.log.lastID())
 	}
-	if term, ok := n.log.term(r.Index); ok && l != nil && l.log.holds(ID{term, r.Index}) {
-		return fault("RP-04", "truncates entry %d, which is the leader's", r.Index)
+	if term, ok := n.log.term(r.Index); ok && l != nil {
+		if leaders, ok := l.log.term(r.Index); ok && term == leaders {
+			return fault("RP-04", "truncates entry %d, which is the leader's", r.Index)
+		}
 	}
 	n.log.cut(r.Index - 1)
 	n.changed()
@@ -579,10 +581,10 @@ func (c *check) hardStateDurable() error {
 	if len(n.hard) == 1 && n.hard[0] == (hardState{r.Term, r.Peer}) {
 		return fault("PS-01", "term and vote are durable already")
 	}
-	if n.known && n.vote != r.Peer {
+	if n.voteKnown && n.vote != r.Peer {
 		return fault("EL-06", "the vote for node %d is durable, it was given to node %d", r.Peer, n.vote)
 	}
-	n.vote = r.Peer
+	n.vote, n.voteKnown = r.Peer, true
 	n.hard = []hardState{{r.Term, r.Peer}}
 	if r.Peer != 0 {
 		c.durable[standing{n.id, r.Term}] = r.Peer
@@ -667,7 +669,7 @@ func (c *check) committedTo() error {
 			}
 			return n.matched[id] >= r.Index
 		})
-		if len(n.voters) > 0 && !enough {
+		if n.joined != n.term && len(n.voters) > 0 && !enough {
 			return fault("CM-01", "commits %d without a majority: durable up to %d here, others %v, voters %v %v", r.Index, n.guaranteed, n.matched, n.voters, n.outs)
 		}
 		if err := c.commitTo(n.log, r.Index, r.Term); err != nil {
@@ -751,7 +753,7 @@ func (c *check) logCompacted() error {
 
 func (c *check) readRoundStarted() error {
 	n, r := c.node, c.r
-	if l := c.leaders[r.Term]; l != nil && l.noop != 0 && n.commit < l.noop {
+	if l := c.leaders[r.Term]; l != nil && l.noop != 0 && n.commit < l.noop && (c.complete || n.commit > 0) {
 		return fault("RD-01", "a round for reads before an entry of term %d is committed", r.Term)
 	}
 	if r.Index <= n.round {

@@ -225,11 +225,13 @@ func (n *node) join(r *Record) {
 	*n = node{
 		id: n.id, records: n.records, next: n.next, ackable: ackable,
 		begun: true, boot: r.Boot, state: r.State, term: r.Term, log: &log{},
+		hard: []hardState{{}}, // what is on disk is not known
 	}
 	switch r.Kind {
 	case "term-adopted", "election-started":
 		n.term-- // is to rise
 	}
+	n.joined = n.term
 	if next := rules[r.Kind].becomes; next != "" {
 		n.state = "" // any
 	}

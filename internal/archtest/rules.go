@@ -123,7 +123,7 @@ var packageRules = []packageRule{
 	},
 	{
 		Path: "server/...", Own: []string{
-			"raft", "entry", "vfs/...", "wal", "snapshot", "transport/...", "rsm/...", "node/...",
+			"raft", "raft/tracelog", "entry", "vfs/...", "wal", "snapshot", "transport/...", "rsm/...", "node/...",
 			"store/...", "api/...", "server/...", "console/...", invariants,
 		},
 		External: []string{"*"},

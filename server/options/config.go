@@ -37,6 +37,7 @@ func (v *Values) Config() (server.Config, error) {
 		HostWhitelist:         split(v.Get("host-whitelist")),
 		ReusePort:             b.boolean("socket-reuse-port"),
 		Profiling:             b.boolean("enable-pprof"),
+		TraceRecords:          int(b.integer("trace-records")),
 		NoSync:                b.boolean("unsafe-no-fsync"),
 		InMemory:              b.boolean("unsafe-in-memory"),
 	}
@@ -49,6 +50,7 @@ func (v *Values) Config() (server.Config, error) {
 	if c.KeepAliveInterval == 0 {
 		c.KeepAliveInterval = 1<<63 - 1
 	}
+	b.bad(c.TraceRecords < 0 || c.TraceRecords > 1<<24, "--trace-records (%d) must be between 0 and %d", c.TraceRecords, 1<<24)
 	metrics := v.Get("metrics")
 	b.bad(metrics != "basic" && metrics != "extensive", "--metrics is basic or extensive, not %q", metrics)
 	c.Histograms = metrics == "extensive"

@@ -169,5 +169,6 @@ var Table = []Option{
 	// Quorate's own.
 	{Name: "disk-reserve-bytes", Own: true, Type: Integer, Default: "268435456", Usage: "`bytes` of the disk that are kept free: with less, only reads and deletes are served"},
 	{Name: "stop-on-eof", Own: true, Type: Bool, Default: "false", Usage: "stop when standard input ends: for a parent process that may die"},
+	{Name: "trace-records", Own: true, Type: Integer, Default: "16384", Usage: "keep the newest `N` events of the protocol for /debug/trace and quorate trace verify, some 150 bytes each; 0 keeps none"},
 	{Name: "unsafe-in-memory", Own: true, Type: Bool, Default: "false", Usage: "keep the store in memory and rebuild it from the log at each start"},
 }
