@@ -94,7 +94,7 @@ func TestTraceOfMembers(t *testing.T) {
 	}
 	put("a")
 	fetch(2)
-	members[2].interrupt()
+	members[2].signal(os.Interrupt)
 	members[2].end()
 	put("b")
 	members[2] = start(2)
