@@ -413,6 +413,12 @@ func (a *applier) get(key []byte, revision int64) (version, bool, error) {
 	return a.cur.get(key, revision)
 }
 
+// getMeta is answered from the cache. Nothing is written yet by the transaction.
+func (a *applier) getMeta(key []byte, _ int64) (version, bool, error) {
+	k, ok, err := a.latest(key)
+	return version{main: k.main, create: k.create, version: k.version, lease: k.lease}, ok, err
+}
+
 func (a *applier) scan(r keyRange, revision int64, visit func(key []byte, v *version) bool) error {
 	if r.empty() {
 		return nil

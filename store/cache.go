@@ -22,6 +22,7 @@ type cache struct {
 
 // A known is a version without its value. If deleted, the key is absent.
 type known struct {
+	main    int64
 	create  int64
 	version int64
 	lease   int64
@@ -29,8 +30,8 @@ type known struct {
 }
 
 const (
-	// cacheBytes bounds what both generations take together. A key takes some 45
-	// bytes beside its own: 2 million keys of 20 bytes fit.
+	// cacheBytes bounds what both generations take together. A key takes some 55
+	// bytes beside its own: 1.7 million keys of 20 bytes fit.
 	cacheBytes = 128 << 20
 	// cacheKeyMax is the length of the longest key that is remembered.
 	cacheKeyMax = 4 << 10
@@ -72,10 +73,10 @@ func (c *cache) add(h uint32, key []byte, k known) {
 // the other, and there are no pointers in them or in the table, so however many
 // keys there are, the garbage collector has nothing to look at.
 //
-//	+--------+---------+-------+----------------------+-----+
-//	| create | version | lease | length << 1 | deleted | key |
-//	|  u64   |   u64   |  u64  |          u32         |     |
-//	+--------+---------+-------+----------------------+-----+
+//	+------+--------+---------+-------+----------------------+-----+
+//	| main | create | version | lease | length << 1 | deleted | key |
+//	| u64  |  u64   |   u64   |  u64  |          u32         |     |
+//	+------+--------+---------+-------+----------------------+-----+
 type generation struct {
 	slots   []slot // a power of two
 	used    int
@@ -89,7 +90,7 @@ type slot struct{ hash, at uint32 }
 const (
 	slotBytes   = 8
 	slotsMin    = 1 << 6
-	knownHeader = 28
+	knownHeader = 36
 )
 
 // newGeneration makes one that has room at once for as much as the last.
@@ -119,24 +120,26 @@ type knownRecord []byte
 func (g *generation) record(s *slot) knownRecord { return g.records[s.at-1:] }
 
 func (r knownRecord) key() []byte {
-	n := binary.LittleEndian.Uint32(r[24:]) >> 1
+	n := binary.LittleEndian.Uint32(r[32:]) >> 1
 	return r[knownHeader : knownHeader+n]
 }
 
 func (r knownRecord) known() known {
 	return known{
-		create:  int64(binary.LittleEndian.Uint64(r)),
-		version: int64(binary.LittleEndian.Uint64(r[8:])),
-		lease:   int64(binary.LittleEndian.Uint64(r[16:])),
-		deleted: r[24]&1 != 0,
+		main:    int64(binary.LittleEndian.Uint64(r)),
+		create:  int64(binary.LittleEndian.Uint64(r[8:])),
+		version: int64(binary.LittleEndian.Uint64(r[16:])),
+		lease:   int64(binary.LittleEndian.Uint64(r[24:])),
+		deleted: r[32]&1 != 0,
 	}
 }
 
 func (r knownRecord) set(k known, keyLen int) {
-	binary.LittleEndian.PutUint64(r, uint64(k.create))
-	binary.LittleEndian.PutUint64(r[8:], uint64(k.version))
-	binary.LittleEndian.PutUint64(r[16:], uint64(k.lease))
-	binary.LittleEndian.PutUint32(r[24:], uint32(keyLen)<<1|uint32(bit(k.deleted, 1)))
+	binary.LittleEndian.PutUint64(r, uint64(k.main))
+	binary.LittleEndian.PutUint64(r[8:], uint64(k.create))
+	binary.LittleEndian.PutUint64(r[16:], uint64(k.version))
+	binary.LittleEndian.PutUint64(r[24:], uint64(k.lease))
+	binary.LittleEndian.PutUint32(r[32:], uint32(keyLen)<<1|uint32(bit(k.deleted, 1)))
 }
 
 func (g *generation) get(h uint32, key []byte) (known, bool) {
@@ -199,5 +202,5 @@ func (a *applier) latest(key []byte) (known, bool, error) {
 }
 
 func (v *version) known() known {
-	return known{create: v.create, version: v.version, lease: v.lease, deleted: v.deleted}
+	return known{main: v.main, create: v.create, version: v.version, lease: v.lease, deleted: v.deleted}
 }

@@ -24,7 +24,7 @@ func TestCacheIsRightOrSilent(t *testing.T) {
 					key = append(key, bytes.Repeat([]byte{0}, rng.IntN(100))...)
 				}
 				if rng.IntN(2) == 0 {
-					k := known{create: rng.Int64(), version: rng.Int64(), lease: -rng.Int64(), deleted: rng.IntN(3) == 0}
+					k := known{main: rng.Int64(), create: rng.Int64(), version: rng.Int64(), lease: -rng.Int64(), deleted: rng.IntN(3) == 0}
 					c.put(key, k)
 					truth[string(key)] = k
 					continue

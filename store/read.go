@@ -15,6 +15,8 @@ type source interface {
 	// get gives the newest version of key that is not newer than revision, unless
 	// that is a deletion.
 	get(key []byte, revision int64) (version, bool, error)
+	// getMeta is get at the revision before the transaction, and gives no value.
+	getMeta(key []byte, revision int64) (version, bool, error)
 	// scan gives those of the keys of a range, in order, until visit returns false.
 	scan(r keyRange, revision int64, visit func(key []byte, v *version) bool) error
 }
@@ -158,6 +160,10 @@ func (v *view) open(r keyRange) error {
 
 func (v *view) get(key []byte, revision int64) (version, bool, error) {
 	return v.cursor.get(key, revision)
+}
+
+func (v *view) getMeta(key []byte, revision int64) (version, bool, error) {
+	return v.get(key, revision)
 }
 
 func (v *view) scan(r keyRange, revision int64, visit func(key []byte, v *version) bool) error {

@@ -92,7 +92,11 @@ func (x *executor) compare(c *Compare) (bool, error) {
 		return holds
 	}
 	if r := (keyRange{c.Key, c.RangeEnd}); r.single() {
-		v, ok, err := x.src.get(c.Key, x.current)
+		get := x.src.get
+		if c.Target != CompareValue {
+			get = x.src.getMeta
+		}
+		v, ok, err := get(c.Key, x.current)
 		if err != nil {
 			return false, err
 		}
@@ -167,7 +171,7 @@ func (x *executor) checkPut(p *PutRequest) error {
 		return ErrLeaseNotFound
 	}
 	if p.IgnoreValue || p.IgnoreLease {
-		_, ok, err := x.src.get(p.Key, x.current)
+		_, ok, err := x.src.getMeta(p.Key, x.current)
 		if err != nil {
 			return err
 		}
