@@ -276,6 +276,9 @@ func (h *Hub) dispatch(c *store.Commit) {
 			w.desync(c.Revision)
 		default:
 			w.stream.deliver(w, c.Revision, w.batch)
+			// The next one of this commit may find the stream full and have it fall
+			// behind: not with what this one was just told.
+			w.next = c.Revision + 1
 		}
 		clear(w.batch)
 		w.batch = w.batch[:0]

@@ -144,6 +144,48 @@ func TestConcurrently(t *testing.T) {
 	r.close()
 }
 
+// TestFullWithinACommit: a stream that a commit fills with what it tells one watcher
+// falls behind with the next one, and the first is not told twice.
+func TestFullWithinACommit(t *testing.T) {
+	r := newRig(t, Options{StreamBytes: 1})
+	r.hub.Attach(r.s, 1, -1)
+	s := r.stream()
+	for range 3 {
+		if _, err := s.Watch(Watch{Key: []byte("k")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := map[int64]int64{}
+	for i := range 5 {
+		r.put("k", fmt.Sprint(i))
+		r.hub.Dispatch()
+	}
+	for {
+		resp, ok, err := s.TryNext(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		if resp.Kind == Created {
+			next[resp.ID] = 2
+		}
+		for _, e := range resp.Events {
+			if e.KV.ModRevision != next[resp.ID] {
+				t.Fatalf("watcher %d is told of revision %d, want %d", resp.ID, e.KV.ModRevision, next[resp.ID])
+			}
+			next[resp.ID]++
+		}
+	}
+	for id, n := range next {
+		if n != 7 {
+			t.Errorf("watcher %d was told up to revision %d, want 6", id, n-1)
+		}
+	}
+	r.close()
+}
+
 // TestCloseEndsNext: whoever waits is told.
 func TestCloseEndsNext(t *testing.T) {
 	r := newRig(t, Options{})

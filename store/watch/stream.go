@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -383,10 +384,16 @@ func (s *Stream) full() bool {
 // fallBehind has the synced watchers that were to be told of a revision in
 // [from, to] read history.
 func (s *Stream) fallBehind(from, to int64) {
+	var late []*watcher
 	for _, w := range s.watchers {
 		if w.synced && w.next <= to {
-			w.desync(from)
+			late = append(late, w)
 		}
+	}
+	// In an order of their own, for who repeats a run.
+	slices.SortFunc(late, func(a, b *watcher) int { return cmp.Compare(a.id, b.id) })
+	for _, w := range late {
+		w.desync(from)
 	}
 }
 
