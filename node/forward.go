@@ -18,19 +18,23 @@ import (
 //
 // A Forward, integers little-endian:
 //
-//	 0      1      2      10     14
-//	+------+------+------+------+---------
-//	| vers | kind | life | count| items ...
-//	+------+------+------+------+---------
+//	 0      1      2      10     18     22
+//	+------+------+------+------+------+---------
+//	| vers | kind | life | term | count| items ...
+//	+------+------+------+------+------+---------
 //
 //	kind 1, proposals, per item: id u64 | length u32 | command
 //	kind 2, answers,   per item: id u64 | outcome u8 | value u64 | length u32 | data
 //
 // life is a number drawn by the forwarder when it started the group; its ids rise
-// from 1. The leader takes an id of a life once.
+// from 1. The leader takes an id of a life once. It remembers the ids for as long
+// as its process lives, so of what was meant for a leader of a term that it had
+// seen when it started it takes nothing and says nothing: an earlier process on
+// this node may have taken it.
 const (
-	forwardVersion  = 1
-	forwardHeader   = 14
+	forwardVersion  = 2
+	forwardHeader   = 22
+	forwardCount    = 18
 	kindProposals   = 1
 	kindAnswers     = 2
 	proposalHeader  = 12
@@ -43,6 +47,8 @@ const (
 type forwarding struct {
 	life uint64
 	next uint64
+	// born is the term at which this process started the group.
+	born raft.Term
 	// to is the leadership that sent were forwarded under.
 	to   replica.Leadership
 	sent map[uint64]*proposal
@@ -102,7 +108,7 @@ func (g *Group) forward(batch []replica.Proposal) {
 		size += proposalHeader + len(p.Command())
 	}
 	size = min(size, g.node.cfg.MaxBatchBytes)
-	b := startForward(kindProposals, f.life, size)
+	b := startForward(kindProposals, f.life, l.Term, size)
 	count := 0
 	flush := func() {
 		if count > 0 {
@@ -113,7 +119,7 @@ func (g *Group) forward(batch []replica.Proposal) {
 		p := each.(*proposal)
 		if len(b)+len(p.command) > g.node.cfg.MaxBatchBytes {
 			flush()
-			b, count = startForward(kindProposals, f.life, size), 0
+			b, count = startForward(kindProposals, f.life, l.Term, size), 0
 		}
 		f.next++
 		f.sent[f.next] = p
@@ -128,14 +134,15 @@ func (g *Group) forward(batch []replica.Proposal) {
 }
 
 // startForward begins one that has room for items of so many bytes.
-func startForward(kind byte, life uint64, size int) []byte {
+func startForward(kind byte, life uint64, term raft.Term, size int) []byte {
 	b := append(make([]byte, 0, forwardHeader+size), forwardVersion, kind)
 	b = binary.LittleEndian.AppendUint64(b, life)
+	b = binary.LittleEndian.AppendUint64(b, uint64(term))
 	return binary.LittleEndian.AppendUint32(b, 0)
 }
 
 func (g *Group) sendForward(to raft.NodeID, b []byte, count int) {
-	binary.LittleEndian.PutUint32(b[10:], uint32(count))
+	binary.LittleEndian.PutUint32(b[forwardCount:], uint32(count))
 	g.out.Send = append(g.out.Send, transport.Envelope{
 		Group: g.cfg.ID, Message: raft.Message{From: g.node.cfg.ID, To: to}, Forward: b,
 	})
@@ -145,7 +152,7 @@ func (g *Group) sendForward(to raft.NodeID, b []byte, count int) {
 func (g *Group) sendAnswers(answers []forwardedAnswer) {
 	for len(answers) > 0 {
 		to, life, count := answers[0].to, answers[0].life, 0
-		b := startForward(kindAnswers, life, min(len(answers)*(answerHeader+len(answers[0].result.Data)), g.node.cfg.MaxBatchBytes))
+		b := startForward(kindAnswers, life, 0, min(len(answers)*(answerHeader+len(answers[0].result.Data)), g.node.cfg.MaxBatchBytes))
 		for len(answers) > 0 && answers[0].to == to && answers[0].life == life && (count == 0 || len(b)+len(answers[0].result.Data) <= g.node.cfg.MaxBatchBytes) {
 			a := &answers[0]
 			b = binary.LittleEndian.AppendUint64(b, a.id)
@@ -162,13 +169,16 @@ func (g *Group) sendAnswers(answers []forwardedAnswer) {
 
 // receiveForward takes forwarded proposals, or answers to those of this node.
 func (g *Group) receiveForward(from raft.NodeID, b []byte) error {
-	kind, life, items, err := decodeForward(b)
+	kind, life, term, items, err := decodeForward(b)
 	if err != nil {
 		return err
 	}
 	if kind == kindAnswers {
 		g.takeAnswers(life, items)
 		return nil
+	}
+	if term <= g.forwards.born {
+		return nil // perhaps taken before; the forwarder is about to hear of a newer term
 	}
 	batch := make([]replica.Proposal, 0, len(items))
 	remotes := make([]remote, len(items)) // one allocation for all
@@ -291,49 +301,49 @@ type forwardItem struct {
 var errForward = errors.New("node: malformed forward")
 
 // decodeForward reads a Forward. The items' data alias b.
-func decodeForward(b []byte) (kind byte, life uint64, items []forwardItem, err error) {
+func decodeForward(b []byte) (kind byte, life uint64, term raft.Term, items []forwardItem, err error) {
 	if len(b) < forwardHeader {
-		return 0, 0, nil, fmt.Errorf("%w: %d bytes", errForward, len(b))
+		return 0, 0, 0, nil, fmt.Errorf("%w: %d bytes", errForward, len(b))
 	}
-	kind, life = b[1], binary.LittleEndian.Uint64(b[2:])
+	kind, life, term = b[1], binary.LittleEndian.Uint64(b[2:]), raft.Term(binary.LittleEndian.Uint64(b[10:]))
 	if b[0] != forwardVersion || (kind != kindProposals && kind != kindAnswers) {
-		return 0, 0, nil, fmt.Errorf("%w: version %d, kind %d", errForward, b[0], kind)
+		return 0, 0, 0, nil, fmt.Errorf("%w: version %d, kind %d", errForward, b[0], kind)
 	}
-	count := int(binary.LittleEndian.Uint32(b[10:]))
+	count := int(binary.LittleEndian.Uint32(b[forwardCount:]))
 	header := proposalHeader
 	if kind == kindAnswers {
 		header = answerHeader
 	}
 	b = b[forwardHeader:]
 	if count > len(b)/header {
-		return 0, 0, nil, fmt.Errorf("%w: %d items in %d bytes", errForward, count, len(b))
+		return 0, 0, 0, nil, fmt.Errorf("%w: %d items in %d bytes", errForward, count, len(b))
 	}
 	items = make([]forwardItem, 0, count)
 	for range count {
 		if len(b) < header {
-			return 0, 0, nil, fmt.Errorf("%w: ends early", errForward)
+			return 0, 0, 0, nil, fmt.Errorf("%w: ends early", errForward)
 		}
 		item := forwardItem{id: binary.LittleEndian.Uint64(b)}
 		if kind == kindAnswers {
 			item.outcome = replica.Outcome(b[8])
 			item.value = binary.LittleEndian.Uint64(b[9:])
 			if item.outcome < replica.Applied || item.outcome > replica.Stopped {
-				return 0, 0, nil, fmt.Errorf("%w: outcome %d", errForward, item.outcome)
+				return 0, 0, 0, nil, fmt.Errorf("%w: outcome %d", errForward, item.outcome)
 			}
 		}
 		n := binary.LittleEndian.Uint32(b[header-4:])
 		b = b[header:]
 		if uint64(n) > uint64(len(b)) {
-			return 0, 0, nil, fmt.Errorf("%w: item of %d bytes, %d are there", errForward, n, len(b))
+			return 0, 0, 0, nil, fmt.Errorf("%w: item of %d bytes, %d are there", errForward, n, len(b))
 		}
 		item.data = b[:n:n]
 		b = b[n:]
 		items = append(items, item)
 	}
 	if len(b) > 0 {
-		return 0, 0, nil, fmt.Errorf("%w: %d bytes too many", errForward, len(b))
+		return 0, 0, 0, nil, fmt.Errorf("%w: %d bytes too many", errForward, len(b))
 	}
-	return kind, life, items, nil
+	return kind, life, term, items, nil
 }
 
 // proposalSize is what a command counts toward MaxPendingBytes: its bytes and a

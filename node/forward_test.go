@@ -150,6 +150,37 @@ func TestForwardIsTakenOnce(t *testing.T) {
 	}
 }
 
+// A duplicate of a forward that arrives after the node which took it was restarted,
+// and led again, is not taken again: it was meant for an earlier term.
+func TestForwardOfBeforeARestartIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		forwarded(c)
+		c.start(1)
+		defer func() { c.stopAll() }()
+		c.propose("a", 1)
+		_, term := c.groups[1].Leader()
+		forward := startForward(kindProposals, 99, term, 0)
+		forward = binary.LittleEndian.AppendUint64(forward, 1)
+		forward = append(binary.LittleEndian.AppendUint32(forward, 1), 'x')
+		binary.LittleEndian.PutUint32(forward[forwardCount:], 1)
+		arrive := func() {
+			c.groups[1].deliver(transport.Envelope{Group: 1, Message: raft.Message{From: 2, To: 1}, Forward: bytes.Clone(forward)})
+		}
+		arrive()
+		c.propose("b", 1)
+		arrive() // a duplicate
+		c.stopAll()
+		c.start(1)
+		c.propose("c", 1)
+		arrive() // a late one
+		c.propose("d", 1)
+		if got := c.read(1); got != "a x b c d" {
+			t.Fatalf("reads %q", got)
+		}
+	})
+}
+
 // A malformed forward from a peer is dropped and changes nothing.
 func TestMalformedForwardIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -168,22 +199,22 @@ func TestMalformedForwardIsDropped(t *testing.T) {
 }
 
 func FuzzForward(f *testing.F) {
-	b := startForward(kindProposals, 7, 0)
+	b := startForward(kindProposals, 7, 3, 0)
 	b = binary.LittleEndian.AppendUint64(b, 1)
 	b = binary.LittleEndian.AppendUint32(b, 3)
 	b = append(b, "abc"...)
-	binary.LittleEndian.PutUint32(b[10:], 1)
+	binary.LittleEndian.PutUint32(b[forwardCount:], 1)
 	f.Add(b)
-	f.Add(startForward(kindAnswers, 1, 0))
+	f.Add(startForward(kindAnswers, 1, 0, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		kind, life, items, err := decodeForward(b)
+		kind, life, term, items, err := decodeForward(b)
 		if err != nil {
 			if !errors.Is(err, errForward) {
 				t.Fatalf("another error: %v", err)
 			}
 			return
 		}
-		again := startForward(kind, life, 0)
+		again := startForward(kind, life, term, 0)
 		for _, item := range items {
 			again = binary.LittleEndian.AppendUint64(again, item.id)
 			if kind == kindAnswers {
@@ -193,7 +224,7 @@ func FuzzForward(f *testing.F) {
 			again = binary.LittleEndian.AppendUint32(again, uint32(len(item.data)))
 			again = append(again, item.data...)
 		}
-		binary.LittleEndian.PutUint32(again[10:], uint32(len(items)))
+		binary.LittleEndian.PutUint32(again[forwardCount:], uint32(len(items)))
 		if !bytes.Equal(again, b) {
 			t.Fatalf("%x decodes and encodes to %x", b, again)
 		}

@@ -47,6 +47,7 @@ func (n *Node) StartGroup(cfg GroupConfig) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: start group %d: %w", cfg.ID, err)
 	}
+	g.forwards.born = restored.Log.HardState.CurrentTerm
 	g.machine = &machine{group: g, sm: cfg.StateMachine, applier: replica.NewApplier(cfg.StateMachine, at)}
 	g.machine.idle = sync.NewCond(&n.applies.mu)
 	g.replica, err = replica.New(n.replicaConfig(cfg), restored)
