@@ -54,6 +54,7 @@ fuzz: ## every fuzz target for 5 seconds
 long: ## every fuzz target for FUZZTIME (10m) and SEEDS (50000) simulator seeds: hours
 	.ci/fuzz $(FUZZTIME)
 	$(GO) run ./cmd/quorate sim --seeds $(SEEDS)
+	$(GO) run ./cmd/quorate sim --seeds $(SEEDS) --machine store
 
 .PHONY: mutants
 mutants: ## plant each bug of check/mutants and see who catches it; writes docs/mutants.md

@@ -122,6 +122,9 @@ func (n *node) openGroup(judge *check.Group, whole, none *bool) (*group, error) 
 	if err := g.report(&log, whole, none); err != nil {
 		return nil, err
 	}
+	if g.hosted != nil {
+		g.hosted.born = restored.Log.HardState.CurrentTerm
+	}
 	g.applier = replica.NewApplier(g.machine, at)
 	g.judge.Applied(n.id, at, g.machine.Hash())
 	if n.w.cfg.plant == forgetVote {

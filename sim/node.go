@@ -25,6 +25,7 @@ type node struct {
 	// incarnation is what was last told to others under this disk.
 	incarnation raft.Incarnation
 	clock       time.Duration // how wrong its clock is
+	read        time.Duration // how wrong it was when the process began, which looks once
 	drift       int           // its clock's speed in percent
 
 	// up: the process runs, under the number boot. Each start has another.
@@ -103,6 +104,7 @@ func (n *node) start() {
 	n.boot++
 	n.up, n.failed, n.restarting = true, false, false
 	n.hurt = n.failing || n.full || n.sick || n.w.cfg.ClientsOnly
+	n.read = n.clock
 	n.paused = 0
 	n.everUp = true
 	n.w.count(countRestart)
@@ -423,6 +425,8 @@ func (n *node) group(id raft.GroupID) *group {
 }
 
 func (n *node) timestamp() replica.Timestamp {
-	uncertainty := min(n.clock.Abs()/time.Microsecond, math.MaxUint32)
-	return replica.Timestamp{Earliest: 1e18 + int64(n.w.now) + int64(n.clock), Uncertainty: uint32(uncertainty)}
+	// As in node, a process reads the clock when it starts, and from then on only how
+	// much time has passed.
+	uncertainty := min(n.read.Abs()/time.Microsecond, math.MaxUint32)
+	return replica.Timestamp{Earliest: 1e18 + int64(n.w.now) + int64(n.read), Uncertainty: uint32(uncertainty)}
 }

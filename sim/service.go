@@ -65,6 +65,13 @@ func (s *World) Process(id raft.NodeID) *Process {
 	return n.groups[0].hosted
 }
 
+// Excused reports whether a node's disk was damaged, so that its replica may stay
+// away, or behind.
+func (s *World) Excused(id raft.NodeID) bool {
+	n := s.w.nodes[id-1]
+	return n.sick || n.away
+}
+
 // Paused reports whether the process on a node is stopped, and for how long.
 func (s *World) Paused(id raft.NodeID) (time.Duration, bool) {
 	n := s.w.nodes[id-1]
@@ -112,6 +119,7 @@ type Process struct {
 	g    *group
 	boot int
 	led  leadership
+	born raft.Term
 }
 
 // leadership is what a Service was last told.
@@ -135,6 +143,9 @@ func (p *Process) Rand() *rand.Rand { return p.g.w.nodeRand }
 
 // Leader gives who leads in which term, as far as the process knows.
 func (p *Process) Leader() (raft.NodeID, raft.Term) { return p.g.leader, p.g.term }
+
+// Born is the term at which the process began.
+func (p *Process) Born() raft.Term { return p.born }
 
 // Exists reports whether its group has been created, as far as it knows.
 func (p *Process) Exists() bool { return p.g.replica.Exists() }

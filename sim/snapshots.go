@@ -36,7 +36,7 @@ func (g *group) picture(done func(snapshot.Info, error)) {
 	meta := g.applier.At()
 	view, err := g.machine.Snapshot()
 	if err != nil {
-		g.w.fail(fmt.Errorf("state machine: snapshot: %w", err))
+		g.snapshotFailed(fmt.Errorf("state machine: %w", err), done)
 		return
 	}
 	id := g.w.nodeRand.Uint64()

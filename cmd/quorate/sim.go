@@ -15,6 +15,7 @@ import (
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/sim"
+	"github.com/quorate/quorate/sim/storesim"
 )
 
 const simHelp = `usage: quorate sim run --seeds N [--from S] [--light] [--workers W] [--keep-going] [--json]
@@ -44,6 +45,9 @@ A run that fails is told with the one command that replays it, and shrunk:
   quorate sim replay short.txt --trace         and how it comes to it
   quorate sim replay 148 --trace-out FILE      what its replicas did, for
                                                quorate trace verify FILE
+  quorate sim run --seeds 100 --machine store  the server's store, its watches and
+                                               leases, compared with a twin at
+                                               every step
 
 "quorate sim --seeds N [--from S]" and "quorate sim --seed S [--trace]" do the
 same with light seeds.
@@ -65,10 +69,27 @@ type simOptions struct {
 	keepGoing  bool
 	shrink     bool
 	traceOut   string
+	// store is what runs of the server's store bring about; nil if registers run.
+	store *storesim.Coverage
 }
 
 // config is that of one seed.
-func (o *simOptions) config(seed uint64) sim.Config { return sim.Config{Seed: seed, Heavy: !o.light} }
+func (o *simOptions) config(seed uint64) sim.Config {
+	cfg := sim.Config{Seed: seed}
+	if o.store != nil {
+		cfg = storesim.Config(seed, o.store)
+	}
+	cfg.Heavy = !o.light
+	return cfg
+}
+
+// replayed is the command that runs a seed again.
+func (o *simOptions) replayed(r *sim.Result) string {
+	if o.store != nil {
+		return r.Replay() + " --machine store"
+	}
+	return r.Replay()
+}
 
 func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command := ""
@@ -95,6 +116,7 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&o.asJSON, "json", false, "print the summary as JSON")
 	flags.BoolVar(&o.keepGoing, "keep-going", false, "do not stop at the first seed that fails")
 	flags.BoolVar(&o.shrink, "shrink", true, "shrink the first seed that fails")
+	machine := flags.String("machine", "registers", "what is replicated: registers, or store (the server's, with its requests)")
 	operands, err := parseInterspersed(flags, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -109,7 +131,12 @@ func runSim(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return exitUsage
 	}
+	if *machine == "store" {
+		o.store = new(storesim.Coverage)
+	}
 	switch {
+	case *machine != "store" && *machine != "registers":
+		return usage(fmt.Sprintf("--machine is registers or store, not %q", *machine))
 	case o.workers < 1:
 		return usage("--workers is at least 1")
 	case command == "" && (len(operands) > 0 || one == (o.seeds > 0) || o.traces() && !one):
@@ -201,7 +228,7 @@ func (o *simOptions) replay(_ context.Context, c *simCase, stdout, stderr io.Wri
 	if c.script != nil {
 		seed = c.script.Seed
 	}
-	t := newTally(seed)
+	t := newTally(o, seed)
 	r := c.run()
 	t.add(&r)
 	if err := out.Flush(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/sim"
+	"github.com/quorate/quorate/sim/storesim"
 )
 
 // seedsForCoverage is how many seeds have to bring about everything that is
@@ -58,7 +59,7 @@ func (o *simOptions) many(ctx context.Context, stdout, stderr io.Writer) int {
 	// halves the time.
 	debug.SetGCPercent(1600)
 	begin := time.Now()
-	t := newTally(o.from)
+	t := newTally(o, o.from)
 	var next atomic.Uint64
 	var running sync.WaitGroup
 	for range min(o.workers, o.seeds) {
@@ -70,7 +71,7 @@ func (o *simOptions) many(ctx context.Context, stdout, stderr io.Writer) int {
 				}
 				r := sim.Run(o.config(o.from + i))
 				if r.Err != nil {
-					fmt.Fprintf(stderr, "seed %d failed: %v\n  replay: %s\n", r.Seed, r.Err, r.Replay())
+					fmt.Fprintf(stderr, "seed %d failed: %v\n  replay: %s\n", r.Seed, r.Err, o.replayed(&r))
 					if !o.keepGoing {
 						cancel()
 					}
@@ -113,10 +114,11 @@ type tally struct {
 	hash     uint64
 	cpu      time.Duration // used by the process before
 	first    *sim.Result   // that failed
+	options  *simOptions
 }
 
-func newTally(from uint64) *tally {
-	return &tally{cpu: cpuTime(), summary: simSummary{From: from, Failed: []simFailure{}, Coverage: map[string]int{}}}
+func newTally(o *simOptions, from uint64) *tally {
+	return &tally{options: o, cpu: cpuTime(), summary: simSummary{From: from, Failed: []simFailure{}, Coverage: map[string]int{}}}
 }
 
 func (t *tally) add(r *sim.Result) {
@@ -135,7 +137,7 @@ func (t *tally) add(r *sim.Result) {
 	t.coverage.Add(&r.Coverage)
 	t.hash ^= r.Hash * (2*r.Seed + 1) // in whatever order they end
 	if r.Err != nil {
-		s.Failed = append(s.Failed, simFailure{r.Seed, r.Err.Error(), r.Replay()})
+		s.Failed = append(s.Failed, simFailure{r.Seed, r.Err.Error(), t.options.replayed(r)})
 		if t.first == nil || r.Seed < t.first.Seed {
 			t.first = r
 		}
@@ -157,8 +159,17 @@ func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer
 		s.EventsPerCPUSecond = float64(s.Events) / cpu.Seconds()
 	}
 	s.Hash = fmt.Sprintf("%016x", t.hash)
+	missed := t.coverage.Missed()
 	for i, name := range sim.Covered() {
 		s.Coverage[name] = t.coverage[i]
+	}
+	if of := t.options.store; of != nil {
+		missed = nil
+		for i, name := range storesim.Covered() {
+			if s.Coverage[name] = int(of[i].Load()); s.Coverage[name] == 0 {
+				missed = append(missed, name)
+			}
+		}
 	}
 	slices.SortFunc(s.Failed, func(a, b simFailure) int {
 		if a.Seed < b.Seed {
@@ -173,9 +184,13 @@ func (t *tally) report(took time.Duration, asJSON bool, stdout, stderr io.Writer
 		err = encoder.Encode(s)
 	} else {
 		err = t.coverage.WriteTable(stdout)
+		if t.options.store != nil {
+			fmt.Fprintln(stdout)
+			err = errors.Join(err, t.options.store.WriteTable(stdout))
+		}
 		s.write(stdout)
 	}
-	if missed := t.coverage.Missed(); s.Seeds >= seedsForCoverage && len(missed) > 0 {
+	if s.Seeds >= seedsForCoverage && len(missed) > 0 {
 		for _, name := range missed {
 			fmt.Fprintln(stderr, "never occurred in so many seeds:", name)
 		}

@@ -17,6 +17,8 @@ func TestSim(t *testing.T) {
 		{"--seeds 3 --from 7", exitOK, "3 seeds from 7", ""},
 		{"--seed 7", exitOK, "no property was broken", ""},
 		{"--seed 7 --trace", exitOK, "leader of term", ""},
+		{"--seeds 2 --machine store", exitOK, "whole store compared", ""},
+		{"--seed 1 --machine abacus", exitUsage, "", "registers or store"},
 		{"--help", exitOK, "", "The same seed is the same run"},
 		{"", exitUsage, "", "either --seeds N or --seed S"},
 		{"--seed 1 --seeds 2", exitUsage, "", "either --seeds N or --seed S"},

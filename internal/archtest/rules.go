@@ -100,6 +100,13 @@ var packageRules = []packageRule{
 		Why: "sim drives the deterministic parts itself: no node, no socket, no clock",
 	},
 	{
+		Path: "sim/storesim", Own: []string{
+			"raft", "rsm", "sim", "check", "store/...", "server/keyspace", "node", "internal/replica", invariants,
+		},
+		Clockless: true,
+		Why:       "sim/storesim runs the server's request logic on virtual time, and nothing that opens a socket",
+	},
+	{
 		Path: "check/...", Own: []string{"raft/...", "entry", "rsm/...", "check/...", invariants},
 		External: []string{"github.com/anishathalye/porcupine"}, Steps: true, Clockless: true,
 		Why: "check judges histories and states; it runs no node and no simulator",

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -223,8 +225,8 @@ func (p *Keeper) demote() {
 	p.tracker.Demote()
 	p.mu.Lock()
 	waiting := p.waiting
-	for _, dying := range p.dying {
-		waiting = append(waiting, dying...)
+	for _, id := range slices.Sorted(maps.Keys(p.dying)) {
+		waiting = append(waiting, p.dying[id]...)
 	}
 	doubts := p.doubts
 	p.waiting, p.doubts = nil, nil

@@ -50,6 +50,11 @@ func (w *Watches) RequestProgressAll() { w.stream.RequestProgressAll() }
 // Next waits for the next response. One goroutine at a time may call it.
 func (w *Watches) Next(ctx context.Context) (watch.Response, error) { return w.stream.Next(ctx) }
 
+// TryNext is Next that does not wait: it reports whether there was a response.
+func (w *Watches) TryNext(ctx context.Context) (watch.Response, bool, error) {
+	return w.stream.TryNext(ctx)
+}
+
 // Waiting counts the responses that nobody took yet.
 func (w *Watches) Waiting() int { return w.stream.Waiting() }
 

@@ -19,7 +19,7 @@ type Memory struct {
 	durable   *node
 	unflushed []*node
 	sizes     []int
-	held      bool
+	commits   uint64
 	metrics   Metrics
 	err       error
 }
@@ -52,12 +52,25 @@ func (m *Memory) Unflushed() int {
 	return len(m.unflushed)
 }
 
-// Hold makes flushes wait, until it is called with false. Sync does not wait
-// for it.
-func (m *Memory) Hold(held bool) {
+// Commits counts the commits so far.
+func (m *Memory) Commits() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held = held
+	return m.commits
+}
+
+// FlushTo makes the first so many commits durable: a flush that was begun when
+// there were no more, and ends now.
+func (m *Memory) FlushTo(commits uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.unflushed) - int(m.commits-min(commits, m.commits))
+	if m.err == nil && n > 0 {
+		m.durable = m.unflushed[n-1]
+		m.unflushed, m.sizes = m.unflushed[n:], m.sizes[n:]
+		m.metrics.Flushes++
+	}
+	return m.err
 }
 
 // Fail makes the engine fail for good.
@@ -155,15 +168,8 @@ func (m *Memory) NewSnapshot() (Snapshot, error) {
 	return &memorySnapshot{m: m, root: root}, nil
 }
 
-// Flush makes everything durable, unless flushes are held.
-func (m *Memory) Flush() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.err == nil && !m.held {
-		m.flush()
-	}
-	return m.err
-}
+// Flush makes everything durable.
+func (m *Memory) Flush() error { return m.Sync() }
 
 // Sync makes everything durable.
 func (m *Memory) Sync() error {
@@ -269,6 +275,7 @@ func (b *memoryBatch) Commit() error {
 	}
 	m.unflushed = append(m.unflushed, m.root)
 	m.sizes = append(m.sizes, b.size)
+	m.commits++
 	b.ops, b.size = b.ops[:0], 0
 	return nil
 }
