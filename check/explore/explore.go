@@ -20,6 +20,10 @@ type Options struct {
 	// for one that differ in names only, dropping answers that will be ignored,
 	// remembering what an event leads to. The verdict must not depend on them.
 	NoSymmetry, NoPruning, NoMemory bool
+	// Figure3 judges by the five properties of Figure 3 alone, and not by what
+	// they rest on, so as to see what a bug comes to. What stops a replica, since
+	// it finds itself broken, counts as well.
+	Figure3 bool
 	// Progress, if not nil, is called now and then, by one goroutine at a time.
 	Progress func(Progress)
 }
@@ -96,6 +100,7 @@ func Explore(ctx context.Context, scope Scope, options Options) (Result, error) 
 }
 
 func (w *world) explore(ctx context.Context, options Options) (Result, error) {
+	w.figure3 = options.Figure3
 	x := &explorer{w: w, options: options, seen: newVisited(1 << 16)}
 	x.w.forgetful = options.NoMemory
 	x.options.Workers = max(1, options.Workers)

@@ -30,7 +30,7 @@ type groupJudge struct {
 }
 
 func (j *groupJudge) fail(property, format string, args ...any) {
-	if j.err == nil {
+	if j.err == nil && j.w.judges(property) {
 		j.err = &check.Violation{Property: property, Group: 1, Node: raft.NodeID(j.at + 1), Message: fmt.Sprintf(format, args...)}
 	}
 }
@@ -65,7 +65,7 @@ func (j *groupJudge) judge(o *outcome) *check.Violation {
 		j.acknowledged(is, a)
 	}
 	for _, read := range o.reads {
-		if floor := raft.Index(nibble(j.s.floors, int(read.Read))); read.Index != 0 && read.Index < floor {
+		if floor := raft.Index(nibble(j.s.floors, int(read.Read))); read.Refused == 0 && read.Index < floor {
 			j.fail(check.ReadFreshness, "read %d may read at %d; %d was committed when it began", read.Read, read.Index, floor)
 		}
 	}

@@ -43,6 +43,7 @@ func (r *replica) digest() digest {
 // replicaJudge looks at one event at one replica: whatever can be judged without
 // the others.
 type replicaJudge struct {
+	w             *world
 	in            input
 	before, after *replica
 	was, is       digest
@@ -51,7 +52,7 @@ type replicaJudge struct {
 }
 
 func (j *replicaJudge) fail(property, format string, args ...any) {
-	if j.err == nil {
+	if j.err == nil && j.w.judges(property) {
 		j.err = &check.Violation{Property: property, Group: 1, Node: j.after.id, Message: fmt.Sprintf(format, args...)}
 	}
 }

@@ -44,6 +44,10 @@ var scopes = []Scope{
 		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Snapshots: 1, InFlight: 2, SyncWrites: true, Quick: true,
 	},
 	{
+		Name: "install", About: "a snapshot that is installed on a slow disk",
+		Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, Proposals: 1, Snapshots: 1, InFlight: 1, Quick: true,
+	},
+	{
 		Name: "read", About: "reads at leaders and followers, confirmed by rounds, while leadership moves",
 		Voters: 3, Terms: 2, Elections: 2, Reads: 2, InFlight: 2, SyncWrites: true, Quick: true,
 	},

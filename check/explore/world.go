@@ -34,6 +34,8 @@ type world struct {
 	remembered *memory // of outcomes, by local and input
 	// forgetful runs every event anew, and compares with what is remembered.
 	forgetful bool
+	// figure3 is Options.Figure3.
+	figure3 bool
 	// tamper, if not nil, changes what comes of an event: tests break properties
 	// by it, to see the judges find them.
 	tamper func(in input, m *message, r *replica, e *effect)
@@ -232,9 +234,9 @@ func (w *world) run(from uint32, in input) outcome {
 	}
 	o := outcome{next: w.local(after), reads: e.reads}
 	is := w.locals.at(o.next)
-	judge := replicaJudge{in: in, before: before.replica, after: after, was: before.digest, is: is.digest, effect: e}
+	judge := replicaJudge{w: w, in: in, before: before.replica, after: after, was: before.digest, is: is.digest, effect: e}
 	o.err = judge.judge()
-	if m != nil && o.err == nil {
+	if m != nil && o.err == nil && w.judges(Idempotence) {
 		o.err = idempotent(after, in, m)
 	}
 	for i := range e.messages {
@@ -261,6 +263,18 @@ func (w *world) run(from uint32, in input) outcome {
 	o.matched = is.match != was.match
 	o.settled = is.diskTerm != was.diskTerm || is.state != was.state || is.term != was.term
 	return o
+}
+
+// judges reports whether a property is looked at.
+func (w *world) judges(property string) bool {
+	if !w.figure3 {
+		return true
+	}
+	switch property {
+	case check.ElectionSafety, check.LeaderAppendOnly, check.LogMatching, check.LeaderCompleteness, check.StateMachineSafety:
+		return true
+	}
+	return false
 }
 
 // attempt performs an event. A panic is an invariant that raft found broken.

@@ -82,6 +82,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	asJSON := flags.Bool("json", false, "print the summary as JSON, and no progress")
 	replay := flags.String("replay", "", "with one --scope: let this schedule happen and tell the story")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "how many explore at once")
+	figure3 := flags.Bool("figure3", false, "judge by the five properties of Figure 3 alone, and not by what they rest on")
 	most := flags.Int("max-states", 0, "give up on a scope after so many states; 0 for no bound")
 	keepGoing := flags.Bool("keep-going", false, "explore the other scopes after one in which a property is broken")
 	switch err := flags.Parse(args); {
@@ -112,7 +113,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case *replay != "":
 		return replaySchedule(scopes[0], *replay, stdout, stderr)
 	}
-	c := checker{stdout: stdout, stderr: stderr, json: *asJSON, workers: *workers, most: *most}
+	c := checker{stdout: stdout, stderr: stderr, json: *asJSON, options: explore.Options{Workers: *workers, MaxStates: *most, Figure3: *figure3}}
 	return c.run(ctx, scopes, *keepGoing)
 }
 
@@ -146,7 +147,7 @@ func replaySchedule(scope explore.Scope, schedule string, stdout, stderr io.Writ
 type checker struct {
 	stdout, stderr io.Writer
 	json           bool
-	workers, most  int
+	options        explore.Options
 	summary        checkSummary
 }
 
@@ -181,7 +182,7 @@ func (c *checker) run(ctx context.Context, scopes []explore.Scope, keepGoing boo
 func (c *checker) explore(ctx context.Context, scope explore.Scope) checkedScope {
 	begin := time.Now()
 	last := begin
-	options := explore.Options{Workers: c.workers, MaxStates: c.most}
+	options := c.options
 	if !c.json {
 		options.Progress = func(p explore.Progress) {
 			if time.Since(last) < 5*time.Second {
