@@ -52,6 +52,8 @@ type Config struct {
 	// Trace, if not nil, is told what happens and why, a line per event.
 	Trace io.Writer
 
+	// noSearch leaves histories to the order of the log.
+	noSearch bool
 	// plant is a bug of the simulated nodes, for tests of the judges.
 	plant plant
 }

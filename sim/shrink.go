@@ -17,6 +17,7 @@ func Shrink(cfg Config, failed *Result, progress func(s *Script, attempts int) b
 		return nil, nil
 	}
 	cfg.Trace = nil
+	cfg.noSearch = !strings.HasPrefix(property(failed.Err), "B-20")
 	k := shrinking{cfg: cfg, property: property(failed.Err), progress: progress}
 	if !k.try(*failed.Script) {
 		return nil, nil

@@ -151,6 +151,7 @@ var packageRules = []packageRule{
 	{
 		Path: "examples/...", Own: []string{
 			"raft", "entry", "vfs", "snapshot", "transport/...", "rsm/...", "node/...", "client/...", "examples/...",
+			"sim", "check",
 		},
 		External: []string{"*"},
 		Why:      "an example is what a user could write: exported packages only",
