@@ -93,9 +93,8 @@ func (g *Group) Leader() (raft.NodeID, raft.Term) {
 	return l.Leader, l.Term
 }
 
-// Heard gives when this replica last got entries, a sign of life or a snapshot from
-// a leader other than itself; when the group was started if it never did. What is in
-// its log of other leaders is older.
+// Heard gives when this replica last got entries or a snapshot from another one; when
+// the node was opened if it never did. What is in its log of other leaders is older.
 func (g *Group) Heard() time.Time { return g.node.start.Add(time.Duration(g.heard.Load())) }
 
 // ID is the group's.
@@ -390,8 +389,7 @@ func (g *Group) process(now int64) {
 }
 
 func (g *Group) receive(env transport.Envelope) error {
-	switch env.Message.Body.(type) {
-	case *raft.AppendEntries, *raft.InstallSnapshot:
+	if _, snapshot := env.Message.Body.(*raft.InstallSnapshot); snapshot || len(env.Entries) > 0 {
 		g.heard.Store(g.node.now())
 	}
 	if env.Forward != nil {
