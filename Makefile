@@ -7,6 +7,10 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 # How long each fuzz target runs, and how many seeds the simulator, in `make long`.
 FUZZTIME ?= 10m
 SEEDS    ?= 50000
+# How long each nemesis runs, and where its reports go.
+NEMESIS_TIME ?= 5m
+NEMESIS_DIR  ?= $(CURDIR)/reports
+NEMESIS      := $(NEMESIS_DIR)/nemesis
 
 .DEFAULT_GOAL := help
 
@@ -68,6 +72,13 @@ compat: ## etcd's clients on real servers, and the same operations to an etcd: m
 .PHONY: explore
 explore: ## the model check of raft at every scope: hours, about 3 GB
 	$(GO) run -tags invariants ./cmd/quorate check --long
+
+.PHONY: nemesis
+nemesis: ## real servers under every fault, NEMESIS_TIME (5m) each of 3 and 5 members: docs/nemesis.md
+	mkdir -p $(NEMESIS_DIR)
+	cd compat && $(GO) build -o $(NEMESIS) ./cmd/nemesis
+	cd compat && $(NEMESIS) -nodes 3 -duration $(NEMESIS_TIME) -report $(NEMESIS_DIR)/nemesis-3.html -json $(NEMESIS_DIR)/nemesis-3.json
+	cd compat && $(NEMESIS) -nodes 5 -duration $(NEMESIS_TIME) -report $(NEMESIS_DIR)/nemesis-5.html -json $(NEMESIS_DIR)/nemesis-5.json
 
 .PHONY: bench
 bench: ## micro-benchmarks of every package, then the library beside the floor

@@ -205,7 +205,7 @@ func (e *env) kill(nodes ...int) (active, error) {
 func (e *env) terminate(node int) (active, error) {
 	nodes := e.running([]int{node})
 	for _, n := range nodes {
-		if err := e.nodes[n].Terminate(10 * time.Second); err != nil {
+		if err := e.nodes[n].Terminate(e.config.Recovery / 2); err != nil {
 			e.violate("%s does not stop in order: %v", member(n), err)
 		}
 	}
