@@ -30,7 +30,7 @@ type Config struct {
 
 	// ElectionTimeout is the least time without a sign of a leader after which
 	// a follower stands for election; each draw is from [ElectionTimeout,
-	// 2*ElectionTimeout). Default 1s; at least twice HeartbeatInterval, and well
+	// 1.5*ElectionTimeout). Default 1s; at least twice HeartbeatInterval, and well
 	// above ten times the one-way delay between nodes (EL-12).
 	ElectionTimeout time.Duration
 	// HeartbeatInterval is how often a leader is heard when there is nothing to

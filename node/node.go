@@ -239,7 +239,10 @@ func (n *Node) duration(kind raft.TimerKind) time.Duration {
 	t := n.cfg.ElectionTimeout
 	switch kind {
 	case raft.ElectionTimer:
-		return t + rand.N(t) // EL-11: drawn anew each time, on each node by itself
+		// EL-11: drawn anew each time, on each node by itself. Half of t tells nodes
+		// apart well enough, and the rest of twice t is left for the vote and the first
+		// commit.
+		return t + rand.N(t/2)
 	case raft.HeartbeatTimer:
 		return n.cfg.HeartbeatInterval
 	case raft.StickinessTimer, raft.QuorumContactTimer, raft.TransferTimer:

@@ -96,8 +96,8 @@ type TimerKind uint8
 // The timers.
 const (
 	// ElectionTimer: no sign of a leader; start a (pre-)election. The runtime
-	// draws its length anew each time from [ElectionTimeout, 2*ElectionTimeout)
-	// (EL-05, EL-11).
+	// draws its length anew each time, from ElectionTimeout to no more than twice
+	// that (EL-05, EL-11).
 	ElectionTimer TimerKind = iota
 	// StickinessTimer runs for the minimum ElectionTimeout after each sign of
 	// life from a leader; until it fires, votes are withheld (EL-14).

@@ -74,7 +74,7 @@ const (
 	chartLeft  = 92
 	opsHeight  = 96
 	tookHeight = 72
-	laneHeight = 34
+	laneHeight = 44
 	chartGap   = 18
 )
 
@@ -230,8 +230,11 @@ func (d *drawing) lanes(r *Result, round *Round, y float64) {
 // fault draws one, the three tracks beneath each other.
 func (d *drawing) fault(f Injected, top float64) {
 	row, track := 13.0, trackOf(f.Kind)
-	if track == links {
+	switch track {
+	case links:
 		row = 22.5
+	case disks:
+		row = 32
 	}
 	d.box(f.From, f.To, top+row, 9, track, f.Kind, fmt.Sprintf("%s: %s, %.1f to %.1f s", f.Kind, f.What, f.From-d.from, f.To-d.from))
 }
