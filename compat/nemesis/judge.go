@@ -34,6 +34,9 @@ func (e *env) judge(ctx context.Context, r *Round, l *load.Load, log *load.Log, 
 	var err error
 	r.Leases, err = load.JudgeLeases(l.Leases.Tenures(), merged, gaps, lateness)
 	check(err)
+	// To judge takes as long as the machine lets it, which is no member's fault.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.config.Recovery)
+	defer cancel()
 	check(load.Equal(ctx, e.nodes, log.Last, func(i int) *clientv3.Client { return e.dial(i) }))
 }
 
