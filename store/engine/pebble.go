@@ -70,6 +70,7 @@ type Pebble struct {
 
 	stalls           atomic.Int64
 	backgroundErrors atomic.Int64
+	pressure         pressure
 }
 
 // comparerName is kept in the files: a directory opens with no other order.
@@ -84,37 +85,55 @@ func OpenPebble(dir string, opt PebbleOptions) (*Pebble, error) {
 	opt = opt.WithDefaults()
 	p := &Pebble{
 		opt: opt, gate: newGate(), cache: pebble.NewCache(opt.CacheBytes),
-		log: &pebbleLog{logger: opt.Logger, dead: make(chan struct{})},
+		log:      &pebbleLog{logger: opt.Logger, dead: make(chan struct{})},
+		pressure: pressure{eased: make(chan struct{}), closing: make(chan struct{})},
 	}
-	db, err := pebble.Open(dir, p.options())
-	if err != nil {
-		p.cache.Unref()
-		return nil, fmt.Errorf("engine: open %s: %w", dir, err)
+	type opened struct {
+		db  *pebble.DB
+		err error
 	}
-	p.db = db
-	return p, nil
+	// Pebble flushes and compacts while it opens. On a disk that fails it would try
+	// for ever, or take away what its own goroutines are still using, and bring the
+	// process down: then it is left where it is.
+	answer := make(chan opened, 1)
+	go func() {
+		db, err := pebble.Open(dir, p.options())
+		answer <- opened{db, err}
+	}()
+	select {
+	case o := <-answer:
+		if o.err != nil {
+			p.cache.Unref()
+			return nil, fmt.Errorf("engine: open %s: %w", dir, errors.Join(o.err, p.log.failed()))
+		}
+		p.db = o.db
+		p.log.opened.Store(true)
+		return p, nil
+	case <-p.log.dead:
+		return nil, fmt.Errorf("engine: open %s: %w", dir, p.log.failed())
+	}
 }
 
 func (p *Pebble) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:                          p.opt.FS,
-		Cache:                       p.cache,
-		Comparer:                    comparer(p.opt.Split),
-		DisableWAL:                  true,
-		FormatMajorVersion:          pebble.FormatValueSeparation,
-		Logger:                      p.log,
-		MemTableSize:                p.opt.MemTableBytes,
-		MemTableStopWritesThreshold: p.opt.MemTables,
+		FS:                 guardFS{FS: p.opt.FS, log: p.log, closing: p.pressure.closing},
+		Cache:              p.cache,
+		Comparer:           comparer(p.opt.Split),
+		DisableWAL:         true,
+		FormatMajorVersion: pebble.FormatValueSeparation,
+		Logger:             p.log,
+		MemTableSize:       p.opt.MemTableBytes,
+		// Commits wait in room, where they can be called off.
+		MemTableStopWritesThreshold: p.opt.MemTables + pressureSlack,
+		L0StopWritesThreshold:       l0Sublevels + 1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, p.opt.Compactions },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				p.backgroundErrors.Add(1)
-				p.opt.Logger.Error("the store's engine could not write; it tries again", "error", err)
-			},
+			BackgroundError: p.backgroundError,
+			FlushEnd:        func(info pebble.FlushInfo) { p.ended(info.Err) },
+			CompactionEnd:   func(info pebble.CompactionInfo) { p.ended(info.Err) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				p.log.fail(fmt.Errorf("engine: corrupt file %s: %w", info.Path, info.Details))
 			},
-			WriteStallBegin: func(pebble.WriteStallBeginInfo) { p.stalls.Add(1) },
 		},
 	}
 	o.TargetFileSizes[0] = l0FileBytes
@@ -149,6 +168,16 @@ type pebbleLog struct {
 	mu     sync.Mutex
 	err    error
 	dead   chan struct{} // closed with err set
+	opened atomic.Bool
+}
+
+// whileOpening never returns if the engine is still being opened and err is not nil.
+func (l *pebbleLog) whileOpening(err error) error {
+	if err != nil && !l.opened.Load() {
+		l.fail(err)
+		select {}
+	}
+	return err
 }
 
 func (l *pebbleLog) Infof(format string, args ...any) {
@@ -164,7 +193,9 @@ func (l *pebbleLog) Errorf(format string, args ...any) {
 // Fatalf is called where Pebble expects the process to end. Pebble then returns
 // an error or goes on in a state that nobody should trust, which failed sees to.
 func (l *pebbleLog) Fatalf(format string, args ...any) {
-	l.fail(fmt.Errorf("engine: "+format, args...))
+	err := fmt.Errorf("engine: "+format, args...)
+	l.fail(err)
+	_ = l.whileOpening(err)
 }
 
 func (l *pebbleLog) fail(err error) {
@@ -351,7 +382,7 @@ func (p *Pebble) Checkpoint(dir string) error {
 
 // Metrics asks Pebble, which takes some microseconds.
 func (p *Pebble) Metrics() Metrics {
-	if err := p.gate.enter(); err != nil {
+	if err := p.enter(); err != nil {
 		return Metrics{}
 	}
 	defer p.gate.leave()
@@ -374,6 +405,7 @@ func (p *Pebble) Metrics() Metrics {
 
 // Close waits for iterators and snapshots.
 func (p *Pebble) Close() (err error) {
+	p.pressure.close()
 	if !p.gate.close() {
 		return nil
 	}
@@ -436,6 +468,9 @@ func (b *pebbleBatch) Commit() error {
 	defer b.p.gate.leave()
 	if b.err != nil || b.b == nil {
 		return b.err
+	}
+	if err := b.p.room(b.b.Len()); err != nil {
+		return err
 	}
 	if err := b.b.Commit(pebble.NoSync); err != nil {
 		return err

@@ -1,0 +1,171 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// A guardFS stands between Pebble and its file system.
+//
+// Where a directory cannot be synced Pebble ends the process, since nothing is
+// certain any more. Here the engine has failed then, Pebble is told nothing, and
+// nothing that it still does reaches the disk.
+//
+// Which manifest is in force Pebble says by the name of a marker: it makes a new
+// one, removes the old one, and syncs the directory once for both and for the
+// manifest. That is right where names reach the disk in their order. Here each
+// step is durable before the next one, so that it is right everywhere.
+type guardFS struct {
+	vfs.FS
+	log *pebbleLog
+	// closing is closed when the engine is closed.
+	closing <-chan struct{}
+}
+
+func (g guardFS) Unwrap() vfs.FS { return g.FS }
+
+// isMarker reports whether name says which manifest, or which format, is in force.
+func (g guardFS) isMarker(name string) bool {
+	return strings.HasPrefix(g.PathBase(name), "marker.")
+}
+
+// settle makes what came before a change of markers durable.
+func (g guardFS) settle(name string) error {
+	if !g.isMarker(name) {
+		return nil
+	}
+	dir, err := g.FS.OpenDir(g.PathDir(name))
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if err != nil {
+		g.log.fail(err)
+	}
+	return errors.Join(err, dir.Close())
+}
+
+func (g guardFS) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return guardDir{f, g.log}, nil
+}
+
+// guardDir is a directory that is opened to be synced.
+type guardDir struct {
+	vfs.File
+	log *pebbleLog
+}
+
+func (d guardDir) Sync() error {
+	if err := d.File.Sync(); err != nil {
+		d.log.fail(err)
+		_ = d.log.whileOpening(err)
+	}
+	return nil
+}
+
+// Create waits after a failure: Pebble tries a flush again at once and for ever. It
+// holds no lock when it makes a file.
+func (g guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.log.failed(); err != nil {
+		<-g.closing
+		return nil, err
+	}
+	if err := g.settle(name); err != nil {
+		return nil, g.log.whileOpening(err)
+	}
+	f, err := g.FS.Create(name, c)
+	if err != nil {
+		return nil, g.log.whileOpening(err)
+	}
+	return guardFile{f, g.log}, nil
+}
+
+func (g guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
+	if err := g.log.failed(); err != nil {
+		return nil, err
+	}
+	f, err := g.FS.OpenReadWrite(name, c, opts...)
+	if err != nil {
+		return nil, g.log.whileOpening(err)
+	}
+	return guardFile{f, g.log}, nil
+}
+
+func (g guardFS) ReuseForWrite(oldName, newName string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := g.log.failed(); err != nil {
+		return nil, err
+	}
+	f, err := g.FS.ReuseForWrite(oldName, newName, c)
+	if err != nil {
+		return nil, g.log.whileOpening(err)
+	}
+	return guardFile{f, g.log}, nil
+}
+
+func (g guardFS) Link(oldName, newName string) error {
+	if err := g.log.failed(); err != nil {
+		return err
+	}
+	return g.FS.Link(oldName, newName)
+}
+
+func (g guardFS) Rename(oldName, newName string) error {
+	if err := g.log.failed(); err != nil {
+		return err
+	}
+	return g.log.whileOpening(g.FS.Rename(oldName, newName))
+}
+
+func (g guardFS) Remove(name string) error {
+	if err := errors.Join(g.log.failed(), g.settle(name)); err != nil {
+		return err
+	}
+	return g.FS.Remove(name)
+}
+
+// guardFile is a file that Pebble writes.
+type guardFile struct {
+	vfs.File
+	log *pebbleLog
+}
+
+// guarded does something that reaches the disk.
+func (f guardFile) guarded(do func() error) error {
+	if err := f.log.failed(); err != nil {
+		return err
+	}
+	return f.log.whileOpening(do())
+}
+
+func (f guardFile) Write(p []byte) (n int, err error) {
+	err = f.guarded(func() (err error) {
+		n, err = f.File.Write(p)
+		return err
+	})
+	return n, err
+}
+
+func (f guardFile) WriteAt(p []byte, off int64) (n int, err error) {
+	err = f.guarded(func() (err error) {
+		n, err = f.File.WriteAt(p, off)
+		return err
+	})
+	return n, err
+}
+
+func (f guardFile) Sync() error     { return f.guarded(f.File.Sync) }
+func (f guardFile) SyncData() error { return f.guarded(f.File.SyncData) }
+
+func (f guardFile) SyncTo(length int64) (full bool, err error) {
+	err = f.guarded(func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
