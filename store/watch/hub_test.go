@@ -186,6 +186,61 @@ func TestFullWithinACommit(t *testing.T) {
 	r.close()
 }
 
+// TestTenThousandWatchers: each is told of each revision of its key once, and those
+// of a stream that nobody takes from hold up neither what is applied nor the others,
+// and lose nothing.
+func TestTenThousandWatchers(t *testing.T) {
+	const watchers, perStream, keys, puts = 10_000, 100, 50, 200
+	r := newRig(t, Options{StreamBytes: 16 << 10})
+	r.hub.Attach(r.s, 1, -1)
+	key := func(i int) string { return fmt.Sprintf("k%02d", i%keys) }
+	var streams []*Stream
+	var told [][]int64 // by stream, by watcher: the last revision
+	for i := range watchers {
+		if i%perStream == 0 {
+			streams, told = append(streams, r.stream()), append(told, make([]int64, perStream))
+		}
+		if _, err := streams[i/perStream].Watch(Watch{Key: []byte(key(i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := 0
+	drain := func(n int) {
+		for {
+			resp, ok, err := streams[n].TryNext(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				return
+			}
+			for _, e := range resp.Events {
+				last := &told[n][resp.ID]
+				if string(e.KV.Key) != key(n*perStream+int(resp.ID)) || *last != 0 && e.KV.ModRevision != *last+keys {
+					t.Fatalf("watcher %d of stream %d is told of revision %d of %s after %d", resp.ID, n, e.KV.ModRevision, e.KV.Key, *last)
+				}
+				*last = e.KV.ModRevision
+				events++
+			}
+		}
+	}
+	for i := range puts {
+		r.put(key(i), fmt.Sprintf("%0100d", i))
+		r.hub.Dispatch()
+		for n := range streams[1:] { // nobody takes from the last one
+			drain(n)
+		}
+	}
+	if want := (watchers - perStream) * puts / keys; events != want {
+		t.Errorf("%d events were told, want %d", events, want)
+	}
+	drain(len(streams) - 1)
+	if want := watchers * puts / keys; events != want {
+		t.Errorf("%d events were told with those of the slow stream, want %d", events, want)
+	}
+	r.close()
+}
+
 // TestCloseEndsNext: whoever waits is told.
 func TestCloseEndsNext(t *testing.T) {
 	r := newRig(t, Options{})
