@@ -20,6 +20,7 @@ func (r *Raft) Clone() *Raft {
 		Outgoing: slices.Clone(r.voters.Outgoing),
 	}
 	c.votes = slices.Clone(r.votes)
+	c.hardWrites = slices.Clone(r.hardWrites)
 	c.uncommitted = slices.Clone(r.uncommitted)
 	c.reads.waiting = slices.Clone(r.reads.waiting)
 	c.reads.confirming = slices.Clone(r.reads.confirming)

@@ -47,6 +47,9 @@ type Raft struct {
 	// that installed a snapshot.
 	seq, persistedSeq      Seq
 	hardStateSeq, resetSeq Seq
+	// hardWrites are the hard states that are on their way to the disk, for the
+	// trace.
+	hardWrites []hardWrite
 	// promised is the greatest Match that was promised to the leader of this
 	// term for when it is durable, so that it is promised once.
 	promised Index
@@ -78,6 +81,12 @@ type Raft struct {
 type ballot struct {
 	from    NodeID
 	granted bool
+}
+
+// hardWrite is a hard state and the Persist that writes it.
+type hardWrite struct {
+	seq   Seq
+	state HardState
 }
 
 // timerState is what is known of one timer.

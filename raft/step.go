@@ -169,6 +169,10 @@ func (r *Raft) persist() *Persist {
 func (r *Raft) setHardState(term Term, vote NodeID) {
 	r.currentTerm, r.votedFor = term, vote
 	r.hardStateSeq = r.persist().Seq
+	if n := len(r.hardWrites); n > 0 && r.hardWrites[n-1].seq == r.hardStateSeq {
+		r.hardWrites = r.hardWrites[:n-1]
+	}
+	r.hardWrites = append(r.hardWrites, hardWrite{r.hardStateSeq, HardState{term, vote}})
 }
 
 // send lets a message leave at once.
@@ -192,11 +196,17 @@ func (r *Raft) persisted(seq Seq) {
 	if seq <= r.persistedSeq || seq > r.seq {
 		invariant.Failf("replica %d: write %d reported durable after %d of %d", r.id, seq, r.persistedSeq, r.seq)
 	}
-	before, durable := r.persistedSeq, r.log.durable
+	durable := r.log.durable
 	r.persistedSeq = seq
 	entries := r.log.persisted(seq)
-	if before < r.hardStateSeq && r.hardStateSeq <= seq {
-		r.event(Event{Kind: HardStateDurable, Peer: r.votedFor})
+	done := 0
+	for done < len(r.hardWrites) && r.hardWrites[done].seq <= seq {
+		done++
+	}
+	if done > 0 {
+		w := r.hardWrites[done-1].state
+		r.event(Event{Kind: HardStateDurable, Index: Index(w.CurrentTerm), Peer: w.VotedFor})
+		r.hardWrites = append(r.hardWrites[:0], r.hardWrites[done:]...)
 	}
 	if r.log.durable != durable {
 		r.event(Event{Kind: LogDurable, Index: r.log.durable})

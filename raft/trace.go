@@ -102,7 +102,8 @@ const (
 	MessageDropped
 	// EntriesProposed: entries after ID up to Index entered the log of a leader.
 	EntriesProposed
-	// HardStateDurable: the term, and that its vote is Peer's, are on disk.
+	// HardStateDurable: term Index, and that its vote is Peer's, are on disk. It may
+	// be an older term than that of the event.
 	HardStateDurable
 	// LogDurable: the log as it is now is on disk up to Index.
 	LogDurable
@@ -233,9 +234,9 @@ func (e Event) String() string {
 		return fmt.Sprintf("proposed: append up to %d after %v", e.Index, e.ID)
 	case HardStateDurable:
 		if e.Peer == None {
-			return fmt.Sprintf("term %d is durable", e.Term)
+			return fmt.Sprintf("term %d is durable", e.Index)
 		}
-		return fmt.Sprintf("term %d and its vote for %d are durable", e.Term, e.Peer)
+		return fmt.Sprintf("term %d and its vote for %d are durable", e.Index, e.Peer)
 	case LogDurable:
 		return fmt.Sprintf("log is durable up to %d", e.Index)
 	case PeerMatched:

@@ -70,3 +70,26 @@ func TestPutAndGet(t *testing.T) {
 		t.Errorf("got %+v, %v", resp, err)
 	}
 }
+
+// A refused transaction leaves nothing behind for the rest of its batch to see,
+// also of a key that the batch had changed before.
+func TestRefusedTransactionLeavesNothing(t *testing.T) {
+	s := openMemory(t)
+	refused := &TxnRequest{Success: []RequestOp{
+		{Put: put("a", "2")},
+		{Put: &PutRequest{Key: []byte("b"), Value: []byte("2"), Lease: 99}}, // there is no such lease
+	}}
+	look := &TxnRequest{Success: []RequestOp{{Range: &RangeRequest{Key: []byte("a")}}}}
+	got := do(t, s, put("a", "1"), refused, look, put("a", "3"))
+	if got[1].err == nil {
+		t.Fatal("the lease is not missed")
+	}
+	seen := got[2].resp.(*TxnResponse).Responses[0].Range.KVs
+	if len(seen) != 1 || string(seen[0].Value) != "1" || seen[0].Version != 1 {
+		t.Errorf("saw %+v after the refusal", seen)
+	}
+	resp, err := s.Range(t.Context(), &RangeRequest{Key: []byte("a")})
+	if err != nil || len(resp.KVs) != 1 || string(resp.KVs[0].Value) != "3" || resp.KVs[0].Version != 2 {
+		t.Errorf("got %+v, %v", resp, err)
+	}
+}

@@ -79,8 +79,11 @@ type node struct {
 	// and all since. hard are the terms and votes likewise.
 	onDisk []*log
 	hard   []hardState
-	// ackable is up to where a durable log equalled that of a term's leader.
-	ackable map[uint64]uint64
+	// had is up to where the log equalled that of a term's leader while the node
+	// was in that term, ackable what of it was on disk; open are the terms in which
+	// the one is less than the other.
+	had, ackable map[uint64]uint64
+	open         map[uint64]bool
 
 	// Of a candidate and a leader.
 	votes   map[uint64]bool
@@ -114,7 +117,7 @@ func newGroup(id uint64, complete bool) *group {
 func (g *group) node(id uint64) *node {
 	n := g.nodes[id]
 	if n == nil {
-		n = &node{id: id, ackable: map[uint64]uint64{}}
+		n = &node{id: id, had: map[uint64]uint64{}, ackable: map[uint64]uint64{}, open: map[uint64]bool{}}
 		g.nodes[id] = n
 		g.order = append(g.order, n)
 	}
@@ -128,7 +131,7 @@ func (g *group) setHard(n *node, term, vote uint64) {
 	}
 	n.term, n.vote, n.voteKnown = term, vote, true
 	n.hard = append(n.hard, hardState{term, vote})
-	n.newest = term
+	n.newest = max(n.newest, term)
 	g.terms[term] = true
 }
 
@@ -138,13 +141,33 @@ func (n *node) changed() {
 	n.guaranteed = min(n.guaranteed, n.log.last)
 }
 
-// acknowledge notes how far the node may say that its durable log is the leader's.
+// acknowledge notes how far the node may say that its durable log is a leader's:
+// what it had of that log while it was in the leader's term, once that is on disk. It
+// may have gone on to a newer term by then, and once that is on disk what it had may
+// even have been replaced: whoever was elected since had it, or it was not committed.
 func (g *group) acknowledge(n *node) {
-	l := g.leaders[n.term]
-	if l == nil || !n.known || l.node == n.id || n.diskTerm() != n.term {
+	if !n.known {
 		return
 	}
-	n.ackable[n.term] = max(n.ackable[n.term], min(n.guaranteed, common(n.log, l.log)))
+	if l := g.leaders[n.term]; l != nil && l.node != n.id {
+		if had := common(n.log, l.log); had > n.had[n.term] {
+			n.had[n.term] = had
+			n.open[n.term] = true
+		}
+	}
+	for term := range n.open {
+		if n.diskTerm() < term {
+			continue
+		}
+		durable := n.had[term]
+		if n.diskTerm() == term {
+			durable = min(durable, n.guaranteed, common(n.log, g.leaders[term].log))
+		}
+		n.ackable[term] = max(n.ackable[term], durable)
+		if n.ackable[term] == n.had[term] {
+			delete(n.open, term)
+		}
+	}
 }
 
 // diskTerm is the term that is on disk at least.

@@ -1,6 +1,9 @@
 package trace
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // rule is what has to hold of an event of one kind, and what it changes.
 type rule struct {
@@ -184,7 +187,7 @@ func (c *check) started() error {
 		return fault("MB-01", "starts with configuration %v, the newest in its log is %v", r.Own, c.newest(found))
 	}
 	*n = node{
-		id: n.id, records: n.records, next: n.next, ackable: n.ackable,
+		id: n.id, records: n.records, next: n.next, had: maps.Clone(n.ackable), ackable: n.ackable, open: map[uint64]bool{},
 		begun: true, known: true, voteKnown: true, boot: r.Boot, state: follower, term: r.Term, vote: r.Peer, log: found, newest: max(n.newest, r.Term),
 		commit: r.Index, applied: r.Index, guaranteed: found.last,
 	}
@@ -318,10 +321,9 @@ func (c *check) voteCounted() error {
 		own = n.log.lastID()
 	}
 	if n.state == preCandidate {
-		there := slices.ContainsFunc(c.granted[standing{r.Peer, 0}], func(g grant) bool {
-			return g.to == n.id && (!n.known || g.last == own)
-		})
-		if err := c.cause(there, "EL-15", "node %d would vote for node %d with a log that ends in %v", r.Peer, n.id, own); err != nil {
+		// Perhaps with a log that was shorter then: a pre-vote binds nobody.
+		there := slices.ContainsFunc(c.granted[standing{r.Peer, 0}], func(g grant) bool { return g.to == n.id })
+		if err := c.cause(there, "EL-15", "node %d would vote for node %d", r.Peer, n.id); err != nil {
 			return err
 		}
 	} else {
@@ -578,16 +580,24 @@ func (c *check) entriesProposed() error {
 
 func (c *check) hardStateDurable() error {
 	n, r := c.node, c.r
-	if len(n.hard) == 1 && n.hard[0] == (hardState{r.Term, r.Peer}) {
+	hard := hardState{r.Index, r.Peer}
+	switch at := slices.Index(n.hard, hard); {
+	case r.Index > r.Term:
+		return fault("PS-01", "term %d is durable in term %d", r.Index, r.Term)
+	case at == 0:
 		return fault("PS-01", "term and vote are durable already")
+	case at > 0:
+		n.hard = slices.Delete(n.hard, 0, at)
+	case n.joined == 0:
+		return fault("EL-06", "term %d and the vote for node %d are durable, written were %v", r.Index, r.Peer, n.hard)
+	default: // written before the trace begins
+		n.hard = append([]hardState{hard}, n.hard[1:]...)
+		if r.Index == n.term {
+			n.vote, n.voteKnown = r.Peer, true
+		}
 	}
-	if n.voteKnown && n.vote != r.Peer {
-		return fault("EL-06", "the vote for node %d is durable, it was given to node %d", r.Peer, n.vote)
-	}
-	n.vote, n.voteKnown = r.Peer, true
-	n.hard = []hardState{{r.Term, r.Peer}}
 	if r.Peer != 0 {
-		c.durable[standing{n.id, r.Term}] = r.Peer
+		c.durable[standing{n.id, r.Index}] = r.Peer
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -221,9 +222,8 @@ func (g *group) happen(n *node, r *Record, force bool) error {
 
 // join begins with a node in the middle, of whom all before is unknown.
 func (n *node) join(r *Record) {
-	ackable := n.ackable
 	*n = node{
-		id: n.id, records: n.records, next: n.next, ackable: ackable,
+		id: n.id, records: n.records, next: n.next, had: maps.Clone(n.ackable), ackable: n.ackable, open: map[uint64]bool{},
 		begun: true, boot: r.Boot, state: r.State, term: r.Term, log: &log{},
 		hard: []hardState{{}}, // what is on disk is not known
 	}

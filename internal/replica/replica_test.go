@@ -43,7 +43,9 @@ type labNode struct {
 	stored  map[raft.EntryID]storedSnapshot
 	trace   []raft.Event
 	applies []Task
-	stall   bool // the state machine does nothing
+	// obsolete is the snapshot before which all were last said to be so.
+	obsolete raft.EntryID
+	stall    bool // the state machine does nothing
 	// slow keeps transfers to be done later; transfers counts them.
 	slow      bool
 	waiting   []func()
@@ -195,6 +197,9 @@ func (n *labNode) carryOut() bool {
 		n.fatal = out.Fatal
 	}
 	n.trace = append(n.trace, out.Trace...)
+	if out.Obsolete.Index != 0 {
+		n.obsolete = out.Obsolete
+	}
 	for _, timer := range out.Timers {
 		if delete(n.timers, timer.Kind); !timer.Stop {
 			n.timers[timer.Kind] = timer
