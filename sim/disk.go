@@ -59,7 +59,10 @@ func (n *node) failCalls(f *Fault, kinds ...vfs.OpKind) {
 const damageMax = 2 << 10
 
 // loseWrite has the disk acknowledge one of the next small writes, and put it in
-// another place or nowhere.
+// another place or nowhere. The cache shows it where it belongs for a while, until
+// two more batches of the log are durable. To lose it at once would be to ask the
+// impossible of a log: if its newest batch is not there, or half of it, no log can
+// tell that from a batch that was never synced.
 func (n *node) loseWrite(f *Fault) {
 	disk, r := n.disk, f.rand()
 	n.failing = false
@@ -74,15 +77,65 @@ func (n *node) loseWrite(f *Fault) {
 			return vfs.Fault{}
 		}
 		disk.SetHook(nil)
-		n.w.count(countWriteLost)
-		if f.Kind == StaleWrite {
-			n.w.tracef("node %d: disk never writes %s at %d, %d bytes", n.id, op.Name, op.Offset, op.Len)
-			return vfs.Fault{Lost: true}
+		before, err := n.contents(op.Name)
+		if err != nil {
+			return vfs.Fault{}
 		}
-		at := op.Offset ^ 512<<r.IntN(5) // where one line of an address is stuck
-		n.w.tracef("node %d: disk writes %s at %d instead of %d, %d bytes", n.id, op.Name, at, op.Offset, op.Len)
-		return vfs.Fault{Misdirect: true, Offset: at}
+		n.lie = &lie{op: op, before: before, syncs: 3, elsewhere: -1}
+		if f.Kind == MisdirectWrite {
+			n.lie.elsewhere = op.Offset ^ 512<<r.IntN(5) // one line of an address is stuck
+		}
+		return vfs.Fault{}
 	})
+}
+
+// lie is a write that the disk lost.
+type lie struct {
+	op        vfs.Op
+	before    []byte // the file, when it was written
+	syncs     int    // of the log, until it comes out
+	elsewhere int64  // where it was put; negative: nowhere
+}
+
+// synced tells that a batch of the log is durable.
+func (n *node) synced() {
+	l := n.lie
+	if l == nil {
+		return
+	}
+	if l.syncs--; l.syncs > 0 {
+		return
+	}
+	n.lie = nil
+	now, err := n.contents(l.op.Name)
+	if err != nil {
+		return // the file has gone
+	}
+	n.w.count(countWriteLost)
+	n.w.tracef("node %d: disk never wrote %s at %d, %d bytes, but at %d", n.id, l.op.Name, l.op.Offset, l.op.Len, l.elsewhere)
+	for i := range int64(l.op.Len) {
+		at, to := l.op.Offset+i, byte(0)
+		if at >= int64(len(now)) {
+			break
+		}
+		if at < int64(len(l.before)) {
+			to = l.before[at]
+		}
+		n.turn(l.op.Name, at, now[at]^to)
+		if other := l.elsewhere + i; l.elsewhere >= 0 && other < int64(len(now)) {
+			n.turn(l.op.Name, other, now[other]^now[at])
+		}
+	}
+}
+
+// turn flips bits of a byte on the disk.
+func (n *node) turn(name string, at int64, mask byte) {
+	if mask == 0 {
+		return
+	}
+	if err := n.disk.Corrupt(name, at, mask); err != nil {
+		n.w.fail(err)
+	}
 }
 
 // rot flips bits of a sector in which something is written.

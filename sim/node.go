@@ -55,6 +55,7 @@ type node struct {
 	// and stays away, with all its replicas. wiped: its disk is not the one that
 	// the others know.
 	sick, away, wiped bool
+	lie               *lie // of its disk, before it comes out
 
 	log    *wal.WAL
 	store  *snapshot.Store
@@ -264,7 +265,7 @@ func (n *node) identify() error {
 
 // exit ends the process; what it handed to the operating system stays.
 func (n *node) exit() {
-	n.up = false
+	n.up, n.lie = false, nil
 	if n.process != nil {
 		n.w.service.Ended(n.process)
 		n.process = nil

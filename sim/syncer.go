@@ -77,6 +77,7 @@ func (s *syncer) sync() {
 		n.fail(fmt.Errorf("sync: %w", err))
 		return
 	}
+	n.synced()
 	for i := range s.writing {
 		if i == 0 || s.writing[i].group != s.writing[i-1].group {
 			s.writing[i].group.judge.Synced(n.id)
