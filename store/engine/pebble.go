@@ -80,6 +80,12 @@ const comparerName = "quorate.store.v1"
 // them, low.
 const l0FileBytes = 16 << 20
 
+// l0Compaction is how many layers of tables there may be above the base level before
+// they are merged into it, which rewrites it when keys are random: twice Pebble's
+// number, for half as much of that. A lookup asks the filter of each layer, a scan
+// merges them.
+const l0Compaction = 8
+
 // OpenPebble opens the engine in dir and makes it if there is none.
 func OpenPebble(dir string, opt PebbleOptions) (*Pebble, error) {
 	opt = opt.WithDefaults()
@@ -126,6 +132,7 @@ func (p *Pebble) options() *pebble.Options {
 		// Commits wait in room, where they can be called off.
 		MemTableStopWritesThreshold: p.opt.MemTables + pressureSlack,
 		L0StopWritesThreshold:       l0Sublevels + 1000,
+		L0CompactionThreshold:       l0Compaction,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, p.opt.Compactions },
 		EventListener: &pebble.EventListener{
 			BackgroundError: p.backgroundError,

@@ -29,8 +29,9 @@ const (
 	// holds commits back itself.
 	pressureSlack = 4
 	// l0Sublevels is how many tables a read may have to look into at the top level
-	// before commits wait for compactions. It is Pebble's own.
-	l0Sublevels = 12
+	// before commits wait for compactions: thrice the number at which they begin, as
+	// Pebble has it.
+	l0Sublevels = 3 * l0Compaction
 	// failuresMax is how many flushes and compactions in a row may fail before the
 	// engine has failed for good. A full disk is none: there may be space again.
 	failuresMax = 32
