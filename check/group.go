@@ -29,6 +29,7 @@ type Group struct {
 
 	reference Hasher
 	onCommit  func(e *entry.Entry)
+	bounds    Bounds
 }
 
 // commitment is that an entry was committed.
@@ -247,6 +248,12 @@ func (g *Group) find(r *replicaHistory, h entry.Header, data []byte, before *Ent
 		}
 	}
 	e = &Entry{ID: h.ID, Checksum: h.Checksum, Before: before, Data: data}
+	if before != nil {
+		e.configuration = before.configuration
+	}
+	if h.Kind == entry.Configuration {
+		e.configuration = e
+	}
 	g.created[h.ID] = e
 	return e
 }

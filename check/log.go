@@ -13,6 +13,8 @@ type Entry struct {
 	Before *Entry
 	// Data is the entry as its creator encoded it.
 	Data []byte
+	// configuration is the newest configuration entry at or before this one.
+	configuration *Entry
 }
 
 // position is the index of e; zero for none.

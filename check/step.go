@@ -18,6 +18,7 @@ func (g *Group) Elected(id raft.NodeID, term raft.Term) {
 		g.Fail(id, ElectionSafety, "leads term %d (start %d), as node %d did (start %d)", term, r.boot, l.node, l.boot)
 		return
 	}
+	g.checkVotes(r, term)
 	g.leaders[term] = &leadership{node: id, boot: r.boot, last: r.live.last()}
 	// Terms that commit do not fall with the index.
 	n := len(g.committed)
@@ -57,6 +58,8 @@ func (g *Group) Stepped(id raft.NodeID, s *raft.Status) {
 	case s.DurableIndex > s.LastLog.Index:
 		g.Fail(id, IndexOrder, "durable up to %d, log ends at %d", s.DurableIndex, s.LastLog.Index)
 	}
+	g.checkTransition(r, s)
+	g.checkConfiguration(r, s)
 	if s.State == raft.Leader {
 		g.leading(r, s)
 	}
@@ -86,6 +89,10 @@ func (g *Group) leading(r *replicaHistory, s *raft.Status) {
 		}
 		if p.MatchIndex >= p.NextIndex || p.MatchIndex > s.LastLog.Index || p.NextIndex > s.LastLog.Index+1 {
 			g.Fail(r.id, IndexOrder, "peer %d has matchIndex %d, nextIndex %d in a log that ends at %d", p.ID, p.MatchIndex, p.NextIndex, s.LastLog.Index)
+			return
+		}
+		if m, b := g.bounds.InFlightMessages, g.bounds.InFlightBytes; m > 0 && p.InFlightMessages > m || b > 0 && p.InFlightBytes > b {
+			g.Fail(r.id, FlowBounds, "%d messages, %d bytes are under way to %d, at most %d and %d may be", p.InFlightMessages, p.InFlightBytes, p.ID, m, b)
 			return
 		}
 		if p.MatchIndex != r.matches[p.ID] {

@@ -40,6 +40,8 @@ const (
 	IndexOrder          = "B-12 Index Order"
 	NoCommitByOldTerm   = "B-13 No Commit by Old Term"
 	SnapshotConsistency = "B-14 Snapshot Consistency"
+	ConfigurationInUse  = "B-15 Configuration in Use"
+	CandidateTerm       = "B-18 Candidate Term Not in Logs"
 	Linearizability     = "B-20 Linearizability"
 	MonotoneReads       = "B-21 Monotone Reads"
 	ReadFreshness       = "B-22 Read Freshness"

@@ -82,6 +82,10 @@ const (
 	virtualMax = 20 * time.Minute
 )
 
+// entryBytesMax is more than any one entry of a run: a message has at least one,
+// whatever the bounds.
+const entryBytesMax = 64 << 10
+
 // Run simulates one seed to its end, or to the first broken property.
 func Run(cfg Config) (result Result) {
 	w := &world{
@@ -141,6 +145,10 @@ func (w *world) build() {
 			return
 		}
 		g := check.NewGroup(raft.GroupID(i+1), ids, reference)
+		g.Bound(check.Bounds{
+			InFlightMessages: w.p.maxInFlight, InFlightBytes: w.p.inFlightBytes + w.p.maxBatchBytes + entryBytesMax,
+			Votes: true, Transitions: true,
+		})
 		g.OnCommit(func(e *entry.Entry) { w.committed(i, e) })
 		w.references = append(w.references, reference)
 		w.judges = append(w.judges, g)

@@ -33,7 +33,7 @@ func runSeeds(t *testing.T, from, count uint64, coverage *Coverage) {
 	}
 }
 
-// B-1 to B-14, B-20, B-21, B-22, B-27, B-28 and B-30 over a share of the seeds. (quorate sim runs thousands,
+// B-1 to B-15, B-18, B-20, B-21, B-22, and B-27 to B-31 over a share of the seeds. (quorate sim runs thousands,
 // and demands of them that everything which is counted occurs.)
 func TestSeeds(t *testing.T) {
 	seeds := uint64(100)
