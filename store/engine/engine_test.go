@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -53,6 +54,41 @@ func TestPebble(t *testing.T) {
 			return open(t, after)
 		},
 	})
+}
+
+// TestPebbleTakesItsFirstTables: Pebble's first tables in memory are small, and none
+// is written out before half a whole one is there. Commits must not wait for that:
+// nothing but they brings it about.
+func TestPebbleTakesItsFirstTables(t *testing.T) {
+	e, err := engine.OpenPebble("db", engine.PebbleOptions{Split: enginetest.Split, FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		b := e.NewBatch()
+		defer b.Close()
+		value := make([]byte, 128<<10)
+		for i := range 800 { // 100 MiB, more than the first whole table
+			b.Set(fmt.Appendf(nil, "key %d", i), value)
+			if err := b.Commit(); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("commits wait for nothing")
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestPebbleCheckpoint: a copy has all that was committed, memory included, and

@@ -85,7 +85,8 @@ func (p *Pebble) room(bytes int) error {
 		s.unlooked.Store(0)
 		eased := s.next()
 		m := p.db.Metrics()
-		if m.MemTable.Count <= int64(p.opt.MemTables) && m.Levels[0].Sublevels < l0Sublevels {
+		// Not by their number: the first ones are small, and wait for each other.
+		if m.MemTable.Size <= uint64(p.opt.MemTables)*p.opt.MemTableBytes && m.Levels[0].Sublevels < l0Sublevels {
 			return p.log.failed()
 		}
 		if waits == 0 {
