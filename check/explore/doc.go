@@ -19,9 +19,10 @@
 // # What is not explored twice
 //
 // States that differ only in the names of members that may be exchanged count as
-// one: nothing in raft asks more of an id than whether it is equal to another. An
-// answer that its receiver will ignore for ever, since the term on its disk is
-// newer, is dropped. A crashed replica starts again at once, for one that is down
+// one: nothing in raft asks more of an id than whether it is equal to another. In a
+// network that repeats everything, an answer that its receiver will ignore for ever,
+// since the term on its disk is newer, is dropped; scopes with a bounded network show
+// that it is ignored. A crashed replica starts again at once, for one that is down
 // is as silent as one that is not scheduled; what is committed is applied at once;
 // a message that waits for a write that the same message waits for already is not
 // kept twice. Where the number of messages in flight is bounded, what is to be lost

@@ -138,7 +138,7 @@ func (x *explorer) expand(ctx context.Context, level []*block) (next []*block, e
 	for range x.options.Workers {
 		workers.Go(func() {
 			out := &output{x: x}
-			step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: !x.options.NoPruning}
+			step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: x.prunes()}
 			for !x.stop.Load() {
 				i := taken.Add(1) - 1
 				if i >= int64(len(level)) {
@@ -206,6 +206,11 @@ func (x *explorer) expandBlock(b *block, step *stepper, out *output) {
 		}
 	}
 }
+
+// prunes reports whether answers are dropped that will be ignored. Where the
+// number of messages in flight is bounded they are lost anyway, or else delivered,
+// which shows that they are ignored.
+func (x *explorer) prunes() bool { return !x.options.NoPruning && x.w.scope.InFlight == 0 }
 
 func (x *explorer) crowded() bool { return x.states.Load()*2 > uint64(len(x.seen.keys)) }
 

@@ -193,23 +193,16 @@ func (r *replica) carryOut(effects *raft.Effects, received *message, e *effect) 
 }
 
 // hold keeps a message for after a write, unless the same is kept for that or an
-// earlier one: the network repeats what it will by itself. The order does not
-// matter among those that wait for the same write.
+// earlier one: the network repeats what it will by itself.
 func (r *replica) hold(h held) {
 	identity := func(id raft.NodeID) raft.NodeID { return id }
 	key := string(h.message.append(nil, identity))
-	at := len(r.held)
 	for i := range r.held {
-		other := &r.held[i]
-		otherKey := string(other.message.append(nil, identity))
-		if otherKey == key {
+		if string(r.held[i].message.append(nil, identity)) == key {
 			return
 		}
-		if at == len(r.held) && other.seq == h.seq && otherKey > key {
-			at = i
-		}
 	}
-	r.held = slices.Insert(r.held, at, h)
+	r.held = append(r.held, h)
 }
 
 // firstEntry is ae with the first of its entries only.
@@ -300,9 +293,14 @@ func (r *replica) append(dst []byte, rename func(raft.NodeID) raft.NodeID) []byt
 		dst = r.queue[i].append(dst, rename)
 	}
 	number(uint64(len(r.held)))
+	// What waits for the same write leaves together, in no order.
+	waits := make([]string, len(r.held))
 	for i := range r.held {
-		number(uint64(r.held[i].seq - r.durable))
-		dst = r.held[i].message.append(dst, rename)
+		waits[i] = string(r.held[i].message.append([]byte{byte(r.held[i].seq - r.durable)}, rename))
+	}
+	slices.Sort(waits)
+	for _, w := range waits {
+		dst = append(dst, w...)
 	}
 	return dst
 }

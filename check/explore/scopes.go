@@ -16,7 +16,19 @@ var scopes = []Scope{
 		Voters: 3, Terms: 2, Elections: 2, Crashes: 1, InFlight: 2, Quick: true,
 	},
 	{
-		Name: "repeat", About: "one election after another in a network that repeats whatever was ever sent",
+		Name: "again", About: "a candidate that crashes and asks again, with a log that the crash made shorter",
+		Voters: 3, Terms: 2, Elections: 3, Crashes: 1, InFlight: 2, Quick: true,
+	},
+	{
+		Name: "late", About: "answers of a leadership that arrive in a later one of the same replica",
+		Voters: 3, Terms: 3, Elections: 3, InFlight: 2, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "redelivery", About: "entries that arrive again when later ones were acknowledged",
+		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, InFlight: 2, Duplicates: 1, SyncWrites: true, Quick: true,
+	},
+	{
+		Name: "network", About: "one election after another in a network that repeats whatever was ever sent",
 		Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, SyncWrites: true, Quick: true,
 	},
 	{
@@ -72,12 +84,8 @@ var scopes = []Scope{
 		Voters: 4, Terms: 3, Elections: 3, InFlight: 2, SyncWrites: true, Quick: true,
 	},
 	{
-		Name: "five", About: "five voters: two of them are no majority",
-		Voters: 5, Terms: 2, Elections: 2, InFlight: 2, SyncWrites: true, Quick: true,
-	},
-	{
-		Name: "replication", About: "logs that diverge and are made equal, over three terms with two proposals",
-		Voters: 3, Terms: 3, Elections: 3, Proposals: 2, InFlight: 2, SyncWrites: true,
+		Name: "five", About: "five voters: two of them, or one of them twice, are no majority",
+		Voters: 5, Terms: 2, Elections: 2, InFlight: 2, Duplicates: 1, SyncWrites: true, Quick: true,
 	},
 	{
 		Name: "crash", About: "slow disks and a crash under replication",
@@ -88,8 +96,16 @@ var scopes = []Scope{
 		Voters: 3, Terms: 3, Elections: 3, Proposals: 1, Crashes: 1, InFlight: 1, Duplicates: 1,
 	},
 	{
-		Name: "repeat3", About: "three terms in a network that repeats whatever was ever sent",
-		Voters: 3, Terms: 3, Elections: 3, SyncWrites: true,
+		Name: "snapshot3", About: "snapshots, slow disks and a crash over three terms, one message at a time",
+		Voters: 3, Terms: 3, Elections: 3, Proposals: 1, Snapshots: 1, Crashes: 1, InFlight: 1,
+	},
+	{
+		Name: "read3", About: "a read over three terms",
+		Voters: 3, Terms: 3, Elections: 3, Reads: 1, InFlight: 2, SyncWrites: true,
+	},
+	{
+		Name: "replication", About: "logs that diverge and are made equal, over three terms with two proposals",
+		Voters: 3, Terms: 3, Elections: 3, Proposals: 2, InFlight: 2, SyncWrites: true,
 	},
 	{
 		Name: "liveness", About: "polls, withheld votes and contact to a majority together, as they are by default",
@@ -97,8 +113,21 @@ var scopes = []Scope{
 		PreVote: true, CheckQuorum: true, Stickiness: true,
 	},
 	{
-		Name: "snapshot3", About: "snapshots, slow disks and a crash over three terms, one message at a time",
-		Voters: 3, Terms: 3, Elections: 3, Proposals: 1, Snapshots: 1, Crashes: 1, InFlight: 1,
+		Name: "network1", About: "replication in a network that repeats whatever was ever sent",
+		Voters: 3, Terms: 1, Elections: 1, Proposals: 2, SyncWrites: true,
+	},
+	{
+		Name: "network3", About: "three terms in a network that repeats whatever was ever sent",
+		Voters: 3, Terms: 3, Elections: 3, SyncWrites: true,
+	},
+	{
+		Name: "defaults", About: "polls, withheld votes and contact to a majority on slow disks, and a crash",
+		Voters: 3, Terms: 2, Elections: 3, Contacts: 1, Crashes: 1, InFlight: 2,
+		PreVote: true, CheckQuorum: true, Stickiness: true,
+	},
+	{
+		Name: "snapshot2", About: "snapshots, slow disks and a crash, with messages that overtake each other",
+		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Snapshots: 1, Crashes: 1, InFlight: 2,
 	},
 }
 

@@ -32,7 +32,7 @@ func (x *explorer) trace(first *state) *Trace {
 		number = b.parent[number%blockStates]
 	}
 	slices.Reverse(prints)
-	step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: !x.options.NoPruning}
+	step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: x.prunes()}
 	s := &state{}
 	s.copyFrom(first)
 	t := newTeller(x.w)
