@@ -89,6 +89,8 @@ func (r *run) resume() (*WAL, error) {
 			if !f.Tail {
 				return nil, fmt.Errorf("not a tail: %v", f)
 			}
+		}
+		if len(g.Faults) > 0 {
 			return nil, errDoubt
 		}
 	}

@@ -293,7 +293,7 @@ func (v *viewer) progress(resp *watch.Response) error {
 // quiet says whether all were told of everything.
 func (v *viewer) quiet() error {
 	for _, x := range v.views {
-		if x.RangeEnd != nil && len(x.RangeEnd) > 1 && string(x.Key) >= string(x.RangeEnd) {
+		if len(x.RangeEnd) > 1 && string(x.Key) >= string(x.RangeEnd) {
 			continue // an empty range, which is rejected
 		}
 		if !x.live || x.next == 0 {

@@ -109,10 +109,10 @@ func parseMutant(name, text string) (mutant, error) {
 		}
 	}
 	if slices.Contains(m.judges, judgeTests) != (len(m.tests) > 0) {
-		return m, errors.New("Tests names packages if tests is among the Judges, and only then")
+		return m, errors.New("a Tests line names packages if tests is among the Judges, and only then")
 	}
 	if slices.Contains(m.judges, judgeExplore) != (len(m.explore) > 0) {
-		return m, errors.New("Explore names scopes if explore is among the Judges, and only then")
+		return m, errors.New("an Explore line names scopes if explore is among the Judges, and only then")
 	}
 	var err error
 	m.diffs, err = parseDiff(lines)
