@@ -90,7 +90,7 @@ func Verify(records []Record, complete bool) Verdict {
 	}
 	v.Groups = len(order)
 	for _, g := range order {
-		err, r := g.run()
+		r, err := g.run()
 		v.Unjudged += g.unjudged
 		if err != nil {
 			v.Violation = violation(err, r)
@@ -138,7 +138,7 @@ func violation(err error, r *Record) *Violation {
 }
 
 // run lets events happen, each once its causes have.
-func (g *group) run() (error, *Record) {
+func (g *group) run() (*Record, error) {
 	slices.SortFunc(g.order, func(a, b *node) int { return compare(a.id, b.id) })
 	force := false
 	for {
@@ -153,7 +153,7 @@ func (g *group) run() (error, *Record) {
 					break
 				}
 				if err != nil {
-					return err, r
+					return r, err
 				}
 				n.next++
 				progress, force = true, false
@@ -175,7 +175,7 @@ func (g *group) run() (error, *Record) {
 
 // stuck names the event that lacks its cause, of the node that is stuck most
 // simply: the one that waits for something of a node that has nothing left.
-func (g *group) stuck() (error, *Record) {
+func (g *group) stuck() (*Record, error) {
 	var err error
 	var at *Record
 	for _, n := range g.order {
@@ -188,7 +188,7 @@ func (g *group) stuck() (error, *Record) {
 			err, at = e, r
 		}
 	}
-	return err, at
+	return at, err
 }
 
 // happen lets an event happen: it is judged, and then what it says holds. With
