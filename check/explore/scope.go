@@ -67,7 +67,7 @@ func (s *Scope) Validate() error {
 		}
 	}
 	if s.Terms < 1 || s.Terms > maxTerms-1 {
-		errs = append(errs, fmt.Errorf("Terms (%d) must be within [1, %d]", s.Terms, maxTerms-1))
+		errs = append(errs, fmt.Errorf("the bound on terms (%d) must be within [1, %d]", s.Terms, maxTerms-1))
 	}
 	for kind, limit := range s.limits() {
 		if limit < Unlimited || limit > maxUses {
