@@ -51,6 +51,9 @@ var small = []Scope{
 	{Name: "crash", Voters: 3, Terms: 1, Elections: 2, Crashes: 1, InFlight: 2},
 	{Name: "proposal", Voters: 3, Terms: 2, Elections: 2, Proposals: 1, InFlight: 1, Duplicates: 1, SyncWrites: true},
 	{Name: "repeat", Voters: 3, Terms: 1, Elections: 2, SyncWrites: true},
+	{Name: "snapshot", Voters: 3, Terms: 1, Elections: 1, Proposals: 1, Snapshots: 1, InFlight: 1},
+	{Name: "read", Voters: 3, Terms: 1, Elections: 1, Reads: 1, InFlight: 2, SyncWrites: true},
+	{Name: "poll", Voters: 3, Terms: 2, Elections: 2, Contacts: 1, InFlight: 1, SyncWrites: true, PreVote: true, CheckQuorum: true, Stickiness: true},
 	{Name: "two voters", Voters: 2, Learners: 1, Terms: 2, Elections: 2, InFlight: 2, SyncWrites: true},
 }
 
