@@ -137,7 +137,7 @@ func TestReplayRefuses(t *testing.T) {
 func TestScopeValidate(t *testing.T) {
 	for name, scope := range map[string]Scope{
 		"voters":    {Terms: 1},
-		"Terms":     {Voters: 3, Terms: 15},
+		"terms":     {Voters: 3, Terms: 15},
 		"outgoing":  {Voters: 3, Terms: 1, Outgoing: []raft.NodeID{4}},
 		"entries":   {Voters: 3, Terms: 10, Proposals: 10},
 		"Reads":     {Voters: 3, Terms: 1, Reads: Unlimited},
