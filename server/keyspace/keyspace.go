@@ -74,7 +74,9 @@ type Keyspace struct {
 	leasesExpired, leasesRenewed      atomic.Int64
 	quota, audits                     atomic.Int64
 
-	buffers sync.Pool // of *[]byte
+	// buffers are of *[]byte. The runtime knows every pool that was used lately: one
+	// within would keep all of a keyspace that nobody else knows any more.
+	buffers *sync.Pool
 }
 
 // New makes a keyspace.
@@ -85,7 +87,7 @@ func New(config Config) *Keyspace {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	k := &Keyspace{config: config, group: config.Group, store: config.Store, runtime: config.Keeper.runtime}
+	k := &Keyspace{config: config, group: config.Group, store: config.Store, runtime: config.Keeper.runtime, buffers: new(sync.Pool)}
 	_, k.allowAll = config.Authorizer.(AllowAll)
 	return k
 }
