@@ -132,26 +132,26 @@ func (s *Scope) limits() [budgets]int {
 
 // Bound says what is bounded, in a line.
 func (s *Scope) Bound() string {
-	parts := []string{fmt.Sprintf("%d voters", s.Voters)}
+	parts := []string{counted(s.Voters, "voters")}
 	if s.Learners > 0 {
-		parts = append(parts, fmt.Sprintf("%d learners", s.Learners))
+		parts = append(parts, counted(s.Learners, "learners"))
 	}
 	if len(s.Outgoing) > 0 {
 		parts = append(parts, fmt.Sprintf("joint with %v", s.Outgoing))
 	}
-	parts = append(parts, fmt.Sprintf("%d terms", s.Terms))
+	parts = append(parts, counted(int(s.Terms), "terms"))
 	for kind, limit := range s.limits() {
 		switch {
 		case limit == Unlimited && budget(kind) != duplicates:
 			parts = append(parts, fmt.Sprintf("any %v", budget(kind)))
 		case limit > 0:
-			parts = append(parts, fmt.Sprintf("%d %v", limit, budget(kind)))
+			parts = append(parts, counted(limit, budget(kind).String()))
 		}
 	}
 	if s.InFlight == 0 {
 		parts = append(parts, "any messages, any number of times")
 	} else {
-		parts = append(parts, fmt.Sprintf("%d messages in flight", s.InFlight))
+		parts = append(parts, counted(s.InFlight, "messages")+" in flight")
 	}
 	if s.SyncWrites {
 		parts = append(parts, "writes durable at once")
@@ -168,6 +168,19 @@ func (s *Scope) Bound() string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// counted writes a number and a noun, of which it is given the plural.
+func counted(n int, plural string) string {
+	if n != 1 {
+		return fmt.Sprintf("%d %s", n, plural)
+	}
+	for _, ending := range [...]struct{ plural, singular string }{{"ies", "y"}, {"shes", "sh"}, {"s", ""}} {
+		if stem, ok := strings.CutSuffix(plural, ending.plural); ok {
+			return "1 " + stem + ending.singular
+		}
+	}
+	return "1 " + plural
 }
 
 // members are the ids of the group.

@@ -113,10 +113,6 @@ var scopes = []Scope{
 		PreVote: true, CheckQuorum: true, Stickiness: true,
 	},
 	{
-		Name: "network1", About: "replication in a network that repeats whatever was ever sent",
-		Voters: 3, Terms: 1, Elections: 1, Proposals: 2, SyncWrites: true,
-	},
-	{
 		Name: "network3", About: "three terms in a network that repeats whatever was ever sent",
 		Voters: 3, Terms: 3, Elections: 3, SyncWrites: true,
 	},

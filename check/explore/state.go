@@ -133,9 +133,9 @@ func (p *renaming) leaders(leaders uint64) uint64 {
 }
 
 // forget drops what nothing can ask for any more, since every disk has a newer
-// term: who led the terms before, and which of them committed what. (A candidate
-// of a term has that term or the one before on its disk.) It also drops answers
-// that the replica at which something has happened will ignore from now on.
+// term: who led the terms before, and which of them committed what. (The term in
+// memory is never older, so nobody stands for an older one again.) It also drops
+// answers that the replica at which something has happened ignores from now on.
 func (w *world) forget(s *state, at int, settled bool) {
 	least := raft.Term(maxTerms)
 	for i := range w.scope.members() {

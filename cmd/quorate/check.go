@@ -27,7 +27,7 @@ nothing is left out. What is broken is told by the shortest way to it, as a stor
 with reasons, and with the command that replays it:
 
   quorate check                      the quick scopes, a minute or two
-  quorate check --long               all scopes, hours
+  quorate check --long               all scopes, up to an hour, 4 GB
   quorate check --scope figure8      one of them
   quorate check --list               what each scope bounds
 
