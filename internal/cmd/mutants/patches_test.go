@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/quorate/quorate/check/explore"
 )
 
 // Every patch applies to the tree as it is, changes it, and leaves Go behind.
@@ -22,6 +24,11 @@ func TestPatchesApply(t *testing.T) {
 	}
 	for i := range mutants {
 		m := &mutants[i]
+		for _, scope := range m.explore {
+			if _, err := explore.Named(scope); err != nil {
+				t.Errorf("%s: %v", m.name, err)
+			}
+		}
 		for j := range m.diffs {
 			d := &m.diffs[j]
 			text, err := os.ReadFile(filepath.Join("../../..", filepath.FromSlash(d.file)))
