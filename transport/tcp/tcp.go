@@ -101,11 +101,12 @@ func (t *Transport) Start(self transport.Identity, h transport.Handler) error {
 	}
 	t.started = true
 	t.self, t.handler = self, h
+	// A handler may send as soon as it hears of a peer: Send knows it before.
+	t.publish()
 	t.wg.Go(t.accept)
 	for _, p := range t.peers {
 		t.wg.Go(func() { t.run(p) })
 	}
-	t.publish()
 	return nil
 }
 
@@ -137,8 +138,8 @@ func (t *Transport) SetPeer(id raft.NodeID, addresses ...string) {
 	p.setAddresses(addresses)
 	t.peers[id] = p
 	if t.started {
-		t.wg.Go(func() { t.run(p) })
 		t.publish()
+		t.wg.Go(func() { t.run(p) })
 	}
 }
 
