@@ -2,7 +2,9 @@ package engine
 
 import (
 	"errors"
+	"io"
 	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -13,6 +15,12 @@ import (
 // certain any more. Here the engine has failed then, Pebble is told nothing, and
 // nothing that it still does reaches the disk.
 //
+// Where a manifest cannot be written Pebble ends the process, too: by then it has
+// changed what it knows of the tables in force, and to go on would be to trip over
+// that sooner or later. Here the engine has failed, and who writes the manifest
+// never comes back. It holds the lock for manifests, and so whatever else wants to
+// change or to look at the tables waits for ever: see Pebble.patient.
+//
 // Which manifest is in force Pebble says by the name of a marker: it makes a new
 // one, removes the old one, and syncs the directory once for both and for the
 // manifest. That is right where names reach the disk in their order. Here each
@@ -20,8 +28,6 @@ import (
 type guardFS struct {
 	vfs.FS
 	log *pebbleLog
-	// closing is closed when the engine is closed.
-	closing <-chan struct{}
 }
 
 func (g guardFS) Unwrap() vfs.FS { return g.FS }
@@ -29,6 +35,11 @@ func (g guardFS) Unwrap() vfs.FS { return g.FS }
 // isMarker reports whether name says which manifest, or which format, is in force.
 func (g guardFS) isMarker(name string) bool {
 	return strings.HasPrefix(g.PathBase(name), "marker.")
+}
+
+// isVital reports whether Pebble cannot go on without the file of that name.
+func (g guardFS) isVital(name string) bool {
+	return g.isMarker(name) || strings.HasPrefix(g.PathBase(name), "MANIFEST-")
 }
 
 // settle makes what came before a change of markers durable.
@@ -64,26 +75,53 @@ type guardDir struct {
 func (d guardDir) Sync() error {
 	if err := d.File.Sync(); err != nil {
 		d.log.fail(err)
-		_ = d.log.whileOpening(err)
+		_ = d.log.survivable(err, false)
 	}
 	return nil
 }
 
-// Create waits after a failure: Pebble tries a flush again at once and for ever. It
-// holds no lock when it makes a file.
 func (g guardFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if err := g.log.failed(); err != nil {
-		<-g.closing
-		return nil, err
-	}
-	if err := g.settle(name); err != nil {
-		return nil, g.log.whileOpening(err)
+	vital := g.isVital(name)
+	if err := errors.Join(g.log.failed(), g.settle(name)); err != nil {
+		return nil, g.log.survivable(err, vital)
 	}
 	f, err := g.FS.Create(name, c)
 	if err != nil {
-		return nil, g.log.whileOpening(err)
+		return nil, g.log.survivable(err, vital)
 	}
-	return guardFile{f, g.log}, nil
+	return guardFile{f, g.log, vital}, nil
+}
+
+// GetDiskUsage has nothing to say after a failure: an error would be one more for
+// backgroundError, under a lock.
+func (g guardFS) GetDiskUsage(dir string) (vfs.DiskUsage, error) {
+	if g.log.failed() != nil {
+		return vfs.DiskUsage{}, vfs.ErrUnsupported
+	}
+	return g.FS.GetDiskUsage(dir)
+}
+
+// Lock is let go by Pebble.Close, also after a failure.
+func (g guardFS) Lock(name string) (io.Closer, error) {
+	l, err := g.FS.Lock(name)
+	if err != nil {
+		return nil, err
+	}
+	once := &onceCloser{c: l}
+	g.log.lock.Store(once)
+	return once, nil
+}
+
+// onceCloser is closed by Pebble or in place of it.
+type onceCloser struct {
+	c    io.Closer
+	once sync.Once
+	err  error
+}
+
+func (o *onceCloser) Close() error {
+	o.once.Do(func() { o.err = o.c.Close() })
+	return o.err
 }
 
 func (g guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -92,9 +130,9 @@ func (g guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs
 	}
 	f, err := g.FS.OpenReadWrite(name, c, opts...)
 	if err != nil {
-		return nil, g.log.whileOpening(err)
+		return nil, g.log.survivable(err, false)
 	}
-	return guardFile{f, g.log}, nil
+	return guardFile{f, g.log, false}, nil
 }
 
 func (g guardFS) ReuseForWrite(oldName, newName string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -103,9 +141,9 @@ func (g guardFS) ReuseForWrite(oldName, newName string, c vfs.DiskWriteCategory)
 	}
 	f, err := g.FS.ReuseForWrite(oldName, newName, c)
 	if err != nil {
-		return nil, g.log.whileOpening(err)
+		return nil, g.log.survivable(err, false)
 	}
-	return guardFile{f, g.log}, nil
+	return guardFile{f, g.log, false}, nil
 }
 
 func (g guardFS) Link(oldName, newName string) error {
@@ -119,7 +157,7 @@ func (g guardFS) Rename(oldName, newName string) error {
 	if err := g.log.failed(); err != nil {
 		return err
 	}
-	return g.log.whileOpening(g.FS.Rename(oldName, newName))
+	return g.log.survivable(g.FS.Rename(oldName, newName), false)
 }
 
 func (g guardFS) Remove(name string) error {
@@ -132,15 +170,17 @@ func (g guardFS) Remove(name string) error {
 // guardFile is a file that Pebble writes.
 type guardFile struct {
 	vfs.File
-	log *pebbleLog
+	log   *pebbleLog
+	vital bool
 }
 
 // guarded does something that reaches the disk.
 func (f guardFile) guarded(do func() error) error {
-	if err := f.log.failed(); err != nil {
-		return err
+	err := f.log.failed()
+	if err == nil {
+		err = do()
 	}
-	return f.log.whileOpening(do())
+	return f.log.survivable(err, f.vital)
 }
 
 func (f guardFile) Write(p []byte) (n int, err error) {
@@ -159,6 +199,7 @@ func (f guardFile) WriteAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
+func (f guardFile) Close() error    { return f.log.survivable(f.File.Close(), f.vital) }
 func (f guardFile) Sync() error     { return f.guarded(f.File.Sync) }
 func (f guardFile) SyncData() error { return f.guarded(f.File.SyncData) }
 

@@ -122,7 +122,7 @@ func OpenPebble(dir string, opt PebbleOptions) (*Pebble, error) {
 
 func (p *Pebble) options() *pebble.Options {
 	o := &pebble.Options{
-		FS:                 guardFS{FS: p.opt.FS, log: p.log, closing: p.pressure.closing},
+		FS:                 guardFS{FS: p.opt.FS, log: p.log},
 		Cache:              p.cache,
 		Comparer:           comparer(p.opt.Split),
 		DisableWAL:         true,
@@ -176,16 +176,24 @@ type pebbleLog struct {
 	err    error
 	dead   chan struct{} // closed with err set
 	opened atomic.Bool
+	// lock is on the directory.
+	lock atomic.Pointer[onceCloser]
 }
 
-// whileOpening never returns if the engine is still being opened and err is not nil.
-func (l *pebbleLog) whileOpening(err error) error {
-	if err != nil && !l.opened.Load() {
+// survivable gives back an error that Pebble takes without harm. With any other the
+// engine has failed, and it never returns: with one that is vital, and with any at
+// all while the engine is being opened.
+func (l *pebbleLog) survivable(err error, vital bool) error {
+	if err != nil && (vital || !l.opened.Load()) {
 		l.fail(err)
-		select {}
+		never()
 	}
 	return err
 }
+
+// never does not return. Nobody waits for a goroutine of Pebble that ends here: its
+// engine has failed, and is left where it is.
+func never() { select {} }
 
 func (l *pebbleLog) Infof(format string, args ...any) {
 	if l.logger.Enabled(context.Background(), slog.LevelDebug) {
@@ -202,7 +210,7 @@ func (l *pebbleLog) Errorf(format string, args ...any) {
 func (l *pebbleLog) Fatalf(format string, args ...any) {
 	err := fmt.Errorf("engine: "+format, args...)
 	l.fail(err)
-	_ = l.whileOpening(err)
+	_ = l.survivable(err, false)
 }
 
 func (l *pebbleLog) fail(err error) {
@@ -337,8 +345,8 @@ func (s *pebbleSnapshot) NewIterator(lower, upper []byte) (Iterator, error) {
 }
 
 func (s *pebbleSnapshot) Close() error {
-	err := s.snapshot.Close()
-	s.p.gate.leave()
+	defer s.p.gate.leave()
+	_, err := patient(s.p, func() (struct{}, error) { return struct{}{}, s.snapshot.Close() })
 	return err
 }
 
@@ -384,7 +392,8 @@ func (p *Pebble) Checkpoint(dir string) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
-	return errors.Join(p.db.Checkpoint(dir), p.log.failed())
+	_, err := patient(p, func() (struct{}, error) { return struct{}{}, p.db.Checkpoint(dir) })
+	return err
 }
 
 // Metrics asks Pebble, which takes some microseconds.
@@ -393,7 +402,10 @@ func (p *Pebble) Metrics() Metrics {
 		return Metrics{}
 	}
 	defer p.gate.leave()
-	m := p.db.Metrics()
+	m, err := p.metrics()
+	if err != nil {
+		return Metrics{}
+	}
 	total := m.Total()
 	return Metrics{
 		DiskBytes:           m.DiskSpaceUsage(),
@@ -410,22 +422,56 @@ func (p *Pebble) Metrics() Metrics {
 	}
 }
 
-// Close waits for iterators and snapshots.
-func (p *Pebble) Close() (err error) {
+func (p *Pebble) metrics() (*pebble.Metrics, error) {
+	return patient(p, func() (*pebble.Metrics, error) { return p.db.Metrics(), nil })
+}
+
+// patient makes a call that needs Pebble's lock for manifests, which is held for ever
+// when one could not be written. The call is left alone when the engine fails.
+func patient[T any](p *Pebble, call func() (T, error)) (result T, err error) {
+	type answer struct {
+		result T
+		err    error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			if p.log.failed() != nil {
+				// Pebble may be in a state of which it says that it cannot be.
+				_ = recover()
+			}
+			answers <- a
+		}()
+		a.result, a.err = call()
+	}()
+	select {
+	case a := <-answers:
+		return a.result, errors.Join(a.err, p.log.failed())
+	case <-p.log.dead:
+		return result, p.log.failed()
+	}
+}
+
+// Close waits for iterators and snapshots. An engine that has failed lets go of its
+// directory and is left where it is: its goroutines may be waiting for ever.
+func (p *Pebble) Close() error {
 	p.pressure.close()
 	if !p.gate.close() {
 		return nil
 	}
-	defer p.cache.Unref()
-	if p.log.failed() != nil {
-		// Pebble may be in a state of which it says that it cannot be.
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("engine: close after a failure: %v", v)
-			}
-		}()
+	err := p.log.failed()
+	if err == nil {
+		_, err = patient(p, func() (struct{}, error) { return struct{}{}, p.db.Close() })
 	}
-	return p.db.Close()
+	if p.log.failed() != nil {
+		if lock := p.log.lock.Load(); lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
+		return err
+	}
+	p.cache.Unref()
+	return err
 }
 
 // NewBatch collects changes. It must be closed before the engine.

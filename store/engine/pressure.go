@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -60,7 +61,8 @@ func (p *Pebble) ended(err error) {
 	p.pressure.ease()
 }
 
-// backgroundError hears of one that failed and is tried again.
+// backgroundError hears of one that failed and is tried again, at once and for ever.
+// It is called by the goroutine that does so, and ends it once the engine has failed.
 func (p *Pebble) backgroundError(err error) {
 	p.backgroundErrors.Add(1)
 	full := errors.Is(err, vfs.ErrNoSpace) || errors.Is(err, syscall.ENOSPC)
@@ -71,6 +73,9 @@ func (p *Pebble) backgroundError(err error) {
 		p.opt.Logger.Error("the store's engine could not write; it tries again", "error", err)
 	case n >= failuresMax && !full:
 		p.log.fail(err)
+	}
+	if p.log.failed() != nil {
+		runtime.Goexit()
 	}
 }
 
@@ -84,7 +89,10 @@ func (p *Pebble) room(bytes int) error {
 	for waits := 0; ; waits++ {
 		s.unlooked.Store(0)
 		eased := s.next()
-		m := p.db.Metrics()
+		m, err := p.metrics()
+		if err != nil {
+			return err
+		}
 		// Not by their number: the first ones are small, and wait for each other.
 		if m.MemTable.Size <= uint64(p.opt.MemTables)*p.opt.MemTableBytes && m.Levels[0].Sublevels < l0Sublevels {
 			return p.log.failed()
