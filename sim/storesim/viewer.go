@@ -75,7 +75,7 @@ func (v *viewer) run() {
 
 // look takes some of what there is.
 func (v *viewer) look() error {
-	if v.stream == nil || v.at.ended || v.s.processOf(v.at.on) == nil {
+	if v.stream == nil || v.at.ended || v.s.processOf(v.at.on) == nil || v.astray(v.at.on.Node()) {
 		v.disconnect()
 		return v.connect()
 	}
@@ -130,10 +130,15 @@ func (v *viewer) disconnect() {
 	}
 }
 
+// astray reports whether a node may never hear of anything new, although the faults
+// are over: its disk was damaged, and its peers may rightly refuse it.
+func (v *viewer) astray(node raft.NodeID) bool { return v.s.stopped && v.s.world.Excused(node) }
+
 // connect opens a stream at some node.
 func (v *viewer) connect() error {
-	p := v.s.processOf(v.s.world.Process(raft.NodeID(1 + v.rand().IntN(v.s.world.Nodes()))))
-	if p == nil {
+	node := raft.NodeID(1 + v.rand().IntN(v.s.world.Nodes()))
+	p := v.s.processOf(v.s.world.Process(node))
+	if p == nil || v.astray(node) {
 		return nil
 	}
 	stream, err := p.keys.Watches()
