@@ -67,7 +67,7 @@ func TestLeaseIDIsChosen(t *testing.T) {
 	for i := range ids {
 		s := openMemory(t)
 		for range 100 {
-			g := do(t, s, &LeaseGrantRequest{TTL: 5})[0].resp.(*LeaseGrantResponse)
+			g := do(t, s, &LeaseGrantRequest{TTL: 5})[0].Response.(*LeaseGrantResponse)
 			if g.ID <= 0 || slices.Contains(ids[i], g.ID) {
 				t.Fatalf("got %d after %v", g.ID, ids[i])
 			}

@@ -105,7 +105,7 @@ func TestTruncatedSnapshot(t *testing.T) {
 		if st := after.Status(); st.Applied != 0 || st.Revision != 1 || after.DurableIndex() != 0 {
 			t.Fatalf("after a restore of %d bytes and a crash: %+v, durable %d", n, st, after.DurableIndex())
 		}
-		if got := do(t, after, put("old", "y"))[0]; got.resp.(*PutResponse).Revision != 2 {
+		if got := do(t, after, put("old", "y"))[0]; got.Response.(*PutResponse).Revision != 2 {
 			t.Fatalf("got %+v", got)
 		}
 		check(t, errors.Join(s.Close(), after.Close()))

@@ -40,14 +40,14 @@ func do(t testing.TB, s *Store, cmds ...Command) []answered {
 	}
 	out := make([]answered, len(cmds))
 	for i, cmd := range cmds {
-		out[i].resp, out[i].err = DecodeResult(cmd, entries[i].Result)
+		out[i].Response, out[i].Err = DecodeResult(cmd, entries[i].Result)
 	}
 	return out
 }
 
 type answered struct {
-	resp Response
-	err  error
+	Response
+	Err error
 }
 
 func put(key, value string) *PutRequest { return &PutRequest{Key: []byte(key), Value: []byte(value)} }
@@ -55,7 +55,7 @@ func put(key, value string) *PutRequest { return &PutRequest{Key: []byte(key), V
 func TestPutAndGet(t *testing.T) {
 	s := openMemory(t)
 	got := do(t, s, put("a", "1"), put("b", "2"), put("a", "3"))
-	if rev := got[2].resp.(*PutResponse).Revision; rev != 4 {
+	if rev := got[2].Response.(*PutResponse).Revision; rev != 4 {
 		t.Errorf("got revision %d, want 4", rev)
 	}
 	resp, err := s.Range(t.Context(), &RangeRequest{Key: []byte("a"), RangeEnd: []byte{0}})
@@ -81,10 +81,10 @@ func TestRefusedTransactionLeavesNothing(t *testing.T) {
 	}}
 	look := &TxnRequest{Success: []RequestOp{{Range: &RangeRequest{Key: []byte("a")}}}}
 	got := do(t, s, put("a", "1"), refused, look, put("a", "3"))
-	if got[1].err == nil {
+	if got[1].Err == nil {
 		t.Fatal("the lease is not missed")
 	}
-	seen := got[2].resp.(*TxnResponse).Responses[0].Range.KVs
+	seen := got[2].Response.(*TxnResponse).Responses[0].Range.KVs
 	if len(seen) != 1 || string(seen[0].Value) != "1" || seen[0].Version != 1 {
 		t.Errorf("saw %+v after the refusal", seen)
 	}

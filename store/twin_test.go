@@ -1,7 +1,8 @@
-package store
+package store_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,19 +17,21 @@ import (
 
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/rsm"
+	"github.com/quorate/quorate/store"
 	"github.com/quorate/quorate/store/engine"
+	"github.com/quorate/quorate/store/twin"
 )
 
-// A twin is a store and its model, fed the same random commands.
-type twin struct {
+// A pair is a store and its twin, fed the same random commands.
+type pair struct {
 	t      *testing.T
 	rng    *rand.Rand
 	engine crasher
-	s      *Store
-	m      *model
+	s      *store.Store
+	m      *twin.Twin
 	// entries are all that were ever applied, want what the model answered.
 	entries []rsm.Entry
-	cmds    []Command
+	cmds    []store.Command
 	want    []outcome
 	term    uint64
 	stamp   int64
@@ -36,7 +39,7 @@ type twin struct {
 }
 
 type outcome struct {
-	resp Response
+	resp store.Response
 	err  error
 }
 
@@ -51,7 +54,7 @@ type memoryCrasher struct{ e *engine.Memory }
 
 func (c *memoryCrasher) open() engine.Engine {
 	if c.e == nil {
-		c.e = engine.NewMemory(Split)
+		c.e = engine.NewMemory(store.Split)
 	}
 	return c.e
 }
@@ -70,7 +73,7 @@ func (c *pebbleCrasher) open() engine.Engine {
 	if c.fs == nil {
 		c.fs = vfs.NewCrashableMem()
 	}
-	e, err := engine.OpenPebble("store", engine.PebbleOptions{Split: Split, FS: c.fs, MemTableBytes: 32 << 10, MemTables: 8, CacheBytes: 1 << 20})
+	e, err := engine.OpenPebble("store", engine.PebbleOptions{Split: store.Split, FS: c.fs, MemTableBytes: 32 << 10, MemTables: 8, CacheBytes: 1 << 20})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -82,34 +85,33 @@ func (c *pebbleCrasher) crash(rng *rand.Rand) {
 	c.fs = c.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 20, 50, 100}[rng.IntN(4)], RNG: rng})
 }
 
-func newTwin(t *testing.T, seed uint64, c crasher) *twin {
-	x := &twin{t: t, rng: rand.New(rand.NewPCG(seed, 0)), engine: c, m: newModel(), term: 1, seen: map[string]int{}}
+func newPair(t *testing.T, seed uint64, c crasher) *pair {
+	x := &pair{t: t, rng: rand.New(rand.NewPCG(seed, 0)), engine: c, m: twin.New(), term: 1, seen: map[string]int{}}
 	x.reopen()
 	return x
 }
 
-func (x *twin) reopen() {
-	s, err := Open(x.engine.open(), nil)
+func (x *pair) reopen() {
+	s, err := store.Open(x.engine.open(), nil)
 	if err != nil {
 		x.t.Fatal(err)
 	}
 	x.s = s
 	// What makes it quicker must not make it another.
-	s.applier.cache = newCache([]int{1, 2 << 10, cacheBytes}[x.rng.IntN(3)])
-	s.applier.recent.maxKeys, s.applier.recent.maxCommits = 1+x.rng.IntN(6), 1+x.rng.IntN(20)
+	s.Shrink([]int{1, 2 << 10, store.CacheBytes}[x.rng.IntN(3)], 1+x.rng.IntN(6), 1+x.rng.IntN(20))
 }
 
-func (x *twin) fatalf(format string, args ...any) {
+func (x *pair) fatalf(format string, args ...any) {
 	x.t.Helper()
 	x.t.Fatalf("after %d commands: %s", len(x.entries), fmt.Sprintf(format, args...))
 }
 
-func (x *twin) key() []byte {
+func (x *pair) key() []byte {
 	keys := []string{"a", "ab", "abc", "b", "b\x00", "b\x00\x01", "b\x00\xff", "b\x01", "c", "d", "\xff", "\xff\xff", "\x00"}
 	return []byte(keys[x.rng.IntN(len(keys))])
 }
 
-func (x *twin) bounds() (key, end []byte) {
+func (x *pair) bounds() (key, end []byte) {
 	key = x.key()
 	switch x.rng.IntN(6) {
 	case 0, 1, 2:
@@ -121,29 +123,29 @@ func (x *twin) bounds() (key, end []byte) {
 	}
 }
 
-func (x *twin) revision() int64 {
+func (x *pair) revision() int64 {
 	switch x.rng.IntN(8) {
 	case 0:
-		return x.m.revision - x.rng.Int64N(12)
+		return x.m.Revision - x.rng.Int64N(12)
 	case 1:
-		return x.m.revision + x.rng.Int64N(2)
+		return x.m.Revision + x.rng.Int64N(2)
 	case 2:
-		return x.m.compacted + x.rng.Int64N(3) - 1
+		return x.m.Compacted + x.rng.Int64N(3) - 1
 	}
 	return 0
 }
 
-func (x *twin) lease() int64 {
+func (x *pair) lease() int64 {
 	if x.rng.IntN(2) == 0 {
 		return 0
 	}
 	return []int64{1, 2, 3, 4, -5, 1 << 62}[x.rng.IntN(6)]
 }
 
-func (x *twin) bit(oneIn int) bool { return x.rng.IntN(oneIn) == 0 }
+func (x *pair) bit(oneIn int) bool { return x.rng.IntN(oneIn) == 0 }
 
-func (x *twin) put() *PutRequest {
-	p := &PutRequest{Key: x.key(), PrevKV: x.bit(3)}
+func (x *pair) put() *store.PutRequest {
+	p := &store.PutRequest{Key: x.key(), PrevKV: x.bit(3)}
 	switch {
 	case x.bit(8):
 		p.IgnoreValue, p.Lease = true, x.lease()
@@ -156,60 +158,60 @@ func (x *twin) put() *PutRequest {
 	return p
 }
 
-func (x *twin) ranged() *RangeRequest {
-	q := &RangeRequest{
+func (x *pair) ranged() *store.RangeRequest {
+	q := &store.RangeRequest{
 		Revision: x.revision(), KeysOnly: x.bit(4), CountOnly: x.bit(6), Limit: int64(max(0, x.rng.IntN(8)-4)),
-		SortOrder: SortOrder(x.rng.IntN(3)), SortTarget: SortTarget(max(0, x.rng.IntN(9)-4)),
+		SortOrder: store.SortOrder(x.rng.IntN(3)), SortTarget: store.SortTarget(max(0, x.rng.IntN(9)-4)),
 	}
 	q.Key, q.RangeEnd = x.bounds()
 	for _, p := range []*int64{&q.MinModRevision, &q.MaxModRevision, &q.MinCreateRevision, &q.MaxCreateRevision} {
 		if x.bit(10) {
-			*p = x.m.revision - x.rng.Int64N(6)
+			*p = x.m.Revision - x.rng.Int64N(6)
 		}
 	}
 	return q
 }
 
-func (x *twin) remove() *DeleteRangeRequest {
-	d := &DeleteRangeRequest{PrevKV: x.bit(2)}
+func (x *pair) remove() *store.DeleteRangeRequest {
+	d := &store.DeleteRangeRequest{PrevKV: x.bit(2)}
 	d.Key, d.RangeEnd = x.bounds()
 	return d
 }
 
-func (x *twin) compare() Compare {
-	c := Compare{Result: CompareResult(x.rng.IntN(4)), Target: CompareTarget(x.rng.IntN(5))}
+func (x *pair) compare() store.Compare {
+	c := store.Compare{Result: store.CompareResult(x.rng.IntN(4)), Target: store.CompareTarget(x.rng.IntN(5))}
 	c.Key, c.RangeEnd = x.bounds()
-	c.Number = []int64{0, 1, 2, x.m.revision, x.m.revision - 3, x.lease()}[x.rng.IntN(6)]
+	c.Number = []int64{0, 1, 2, x.m.Revision, x.m.Revision - 3, x.lease()}[x.rng.IntN(6)]
 	c.Value = x.put().Value
 	return c
 }
 
-func (x *twin) ops(depth int) []RequestOp {
-	var ops []RequestOp
+func (x *pair) ops(depth int) []store.RequestOp {
+	var ops []store.RequestOp
 	for range x.rng.IntN(4) {
 		switch n := x.rng.IntN(8); {
 		case n < 3:
-			ops = append(ops, RequestOp{Put: x.put()})
+			ops = append(ops, store.RequestOp{Put: x.put()})
 		case n < 5:
-			ops = append(ops, RequestOp{Range: x.ranged()})
+			ops = append(ops, store.RequestOp{Range: x.ranged()})
 		case n < 6 || depth == 0:
-			ops = append(ops, RequestOp{DeleteRange: x.remove()})
+			ops = append(ops, store.RequestOp{DeleteRange: x.remove()})
 		default:
-			ops = append(ops, RequestOp{Txn: x.txn(depth - 1)})
+			ops = append(ops, store.RequestOp{Txn: x.txn(depth - 1)})
 		}
 	}
 	return ops
 }
 
-func (x *twin) txn(depth int) *TxnRequest {
-	t := &TxnRequest{Success: x.ops(depth), Failure: x.ops(depth)}
+func (x *pair) txn(depth int) *store.TxnRequest {
+	t := &store.TxnRequest{Success: x.ops(depth), Failure: x.ops(depth)}
 	for range x.rng.IntN(3) {
 		t.Compare = append(t.Compare, x.compare())
 	}
 	return t
 }
 
-func (x *twin) command() Command {
+func (x *pair) command() store.Command {
 	switch n := x.rng.IntN(100); {
 	case n < 35:
 		return x.put()
@@ -220,30 +222,30 @@ func (x *twin) command() Command {
 		// must still do the same with them.
 		return x.txn(2)
 	case n < 73:
-		return &CompactRequest{Revision: x.m.revision - x.rng.Int64N(20) + 1}
+		return &store.CompactRequest{Revision: x.m.Revision - x.rng.Int64N(20) + 1}
 	case n < 80:
-		return &LeaseGrantRequest{ID: []int64{1, 2, 3, 4, -5, 1 << 62}[x.rng.IntN(6)], TTL: []int64{-1, 0, 5, 60, MaxLeaseTTL, MaxLeaseTTL + 1}[x.rng.IntN(6)]}
+		return &store.LeaseGrantRequest{ID: []int64{1, 2, 3, 4, -5, 1 << 62}[x.rng.IntN(6)], TTL: []int64{-1, 0, 5, 60, store.MaxLeaseTTL, store.MaxLeaseTTL + 1}[x.rng.IntN(6)]}
 	case n < 84:
-		return &LeaseRevokeRequest{ID: x.lease(), Term: []uint64{0, x.term, x.term, x.term + 7}[x.rng.IntN(4)]}
+		return &store.LeaseRevokeRequest{ID: x.lease(), Term: []uint64{0, x.term, x.term, x.term + 7}[x.rng.IntN(4)]}
 	case n < 86:
-		return &LeaseCheckpointRequest{Checkpoints: []LeaseCheckpoint{{x.lease(), x.rng.Int64N(1e11) - 1e9}, {x.lease(), 5}}, Term: []uint64{0, x.term, x.term + 7}[x.rng.IntN(3)]}
+		return &store.LeaseCheckpointRequest{Checkpoints: []store.LeaseCheckpoint{{x.lease(), x.rng.Int64N(1e11) - 1e9}, {x.lease(), 5}}, Term: []uint64{0, x.term, x.term + 7}[x.rng.IntN(3)]}
 	case n < 88:
-		return &LeaseRenewRequest{IDs: []int64{x.lease(), x.lease()}}
+		return &store.LeaseRenewRequest{IDs: []int64{x.lease(), x.lease()}}
 	case n < 90:
-		return &AlarmRequest{Action: AlarmActivate, Member: x.rng.Uint64N(2), Alarm: AlarmType(x.rng.IntN(3))}
+		return &store.AlarmRequest{Action: store.AlarmActivate, Member: x.rng.Uint64N(2), Alarm: store.AlarmType(x.rng.IntN(3))}
 	case n < 97:
-		return &AlarmRequest{Action: AlarmDeactivate, Member: x.rng.Uint64N(2), Alarm: AlarmType(x.rng.IntN(3))}
+		return &store.AlarmRequest{Action: store.AlarmDeactivate, Member: x.rng.Uint64N(2), Alarm: store.AlarmType(x.rng.IntN(3))}
 	case n < 98:
-		return &AlarmRequest{Member: 1, Alarm: AlarmType(x.rng.IntN(3))}
+		return &store.AlarmRequest{Member: 1, Alarm: store.AlarmType(x.rng.IntN(3))}
 	case n < 99:
-		return &CheckRequest{Sample: x.rng.Uint64N(2) * 7, Member: x.rng.Uint64N(2), Hash: x.rng.Uint64()}
+		return &store.CheckRequest{Sample: x.rng.Uint64N(2) * 7, Member: x.rng.Uint64N(2), Hash: x.rng.Uint64()}
 	default:
-		return &PublishRequest{Member: Member{ID: x.rng.Uint64N(3), Name: fmt.Sprint("n", x.rng.IntN(9)), ClientURLs: []string{"u"}}}
+		return &store.PublishRequest{Member: store.Member{ID: x.rng.Uint64N(3), Name: fmt.Sprint("n", x.rng.IntN(9)), ClientURLs: []string{"u"}}}
 	}
 }
 
 // feed makes new commands and has the model answer them.
-func (x *twin) feed(n int) {
+func (x *pair) feed(n int) {
 	for range n {
 		x.stamp += x.rng.Int64N(2e9)
 		if x.bit(50) {
@@ -251,10 +253,9 @@ func (x *twin) feed(n int) {
 			x.stamp = x.rng.Int64N(1e12)
 		}
 		cmd := x.command()
-		x.m.tick(x.term, x.stamp)
-		resp, err := x.m.apply(cmd)
+		resp, err := x.m.Apply(uint64(2*len(x.entries)+1), x.term, x.stamp, cmd)
 		x.entries = append(x.entries, rsm.Entry{
-			Index: raft.Index(2*len(x.entries) + 1), Term: raft.Term(x.term), Timestamp: x.stamp, Command: AppendCommand(nil, cmd),
+			Index: raft.Index(2*len(x.entries) + 1), Term: raft.Term(x.term), Timestamp: x.stamp, Command: store.AppendCommand(nil, cmd),
 		})
 		x.cmds = append(x.cmds, cmd)
 		x.want = append(x.want, outcome{resp, err})
@@ -268,7 +269,7 @@ func (x *twin) feed(n int) {
 
 // apply has the store apply what the model has and it has not, in batches, and
 // compares the answers.
-func (x *twin) apply() {
+func (x *pair) apply() {
 	for {
 		from := int(x.s.Status().Applied+1) / 2
 		if from == len(x.entries) {
@@ -288,7 +289,7 @@ func (x *twin) apply() {
 				e.Command[j] = 0xee // valid until Apply returns
 			}
 			cmd, want := x.cmds[from+i], x.want[from+i]
-			resp, err := DecodeResult(cmd, e.Result)
+			resp, err := store.DecodeResult(cmd, e.Result)
 			if !errors.Is(err, want.err) || want.err == nil && (err != nil || !equal(resp, want.resp)) {
 				x.fatalf("command %d %s:\n got %s, %v\nwant %s, %v", from+i, show(cmd), show(resp), err, show(want.resp), want.err)
 			}
@@ -334,93 +335,84 @@ func text(v reflect.Value) string {
 func equal(a, b any) bool { return show(a) == show(b) }
 
 // compareAll compares everything that can be asked.
-func (x *twin) compareAll() {
+func (x *pair) compareAll() {
 	x.t.Helper()
 	m, ctx := x.m, x.t.Context()
 	st := x.s.Status()
-	if st.Revision != m.revision || st.Compacted != m.compacted || st.Keys != int64(len(m.at(m.revision))) {
-		x.fatalf("status is %+v, want revision %d, compacted %d, keys %d", st, m.revision, m.compacted, len(m.at(m.revision)))
+	if st.Revision != m.Revision || st.Compacted != m.Compacted || st.Keys != m.Keys || st.Hash != m.Hash {
+		x.fatalf("status is %+v, want revision %d, compacted %d, keys %d, hash %x", st, m.Revision, m.Compacted, m.Keys, m.Hash)
 	}
-	for r := max(m.compacted, 1); r <= m.revision; r += 1 + m.revision/20 {
-		q := &RangeRequest{RangeEnd: []byte{0}, Revision: r}
+	for r := max(m.Compacted, 1); r <= m.Revision; r += 1 + m.Revision/20 {
+		q := &store.RangeRequest{RangeEnd: []byte{0}, Revision: r}
 		x.compareRange(q)
 	}
 	for range 20 {
 		x.compareRange(x.ranged())
 	}
 	for range 5 {
-		t := &TxnRequest{Compare: []Compare{x.compare()}}
+		t := &store.TxnRequest{Compare: []store.Compare{x.compare()}}
 		for range x.rng.IntN(3) {
-			t.Success = append(t.Success, RequestOp{Range: x.ranged()})
-			t.Failure = append(t.Failure, RequestOp{Range: x.ranged()})
+			t.Success = append(t.Success, store.RequestOp{Range: x.ranged()})
+			t.Failure = append(t.Failure, store.RequestOp{Range: x.ranged()})
 		}
 		resp, err := x.s.ReadTxn(ctx, t)
-		want, wantErr := m.txn(t)
-		if !errors.Is(err, wantErr) || wantErr == nil && (err != nil || !equal(Response(resp), want)) {
+		want, wantErr := m.ReadTxn(t)
+		if !errors.Is(err, wantErr) || wantErr == nil && (err != nil || !equal(store.Response(resp), want)) {
 			x.fatalf("%s:\n got %s, %v\nwant %s, %v", show(t), show(resp), err, show(want), wantErr)
 		}
 	}
 	x.compareLeases()
-	x.compareEvents(m.revision - 30)
-	x.compareEvents(m.compacted + x.rng.Int64N(3) - 1)
-	if got, want := x.s.Alarms(AlarmNone), m.listAlarms(AlarmNone); !equal(got, want) {
+	x.compareEvents(m.Revision - 30)
+	x.compareEvents(m.Compacted + x.rng.Int64N(3) - 1)
+	if got, want := x.s.Alarms(store.AlarmNone), m.Alarms(store.AlarmNone); !equal(got, want) {
 		x.fatalf("alarms are %v, want %v", got, want)
 	}
-	var members []Member
-	for _, id := range []uint64{0, 1, 2} {
-		if member, ok := m.members[id]; ok {
-			members = append(members, member)
-		}
-	}
-	if got := x.s.Members(); !equal(got, members) {
-		x.fatalf("members are %v, want %v", got, members)
+	if got, want := x.s.Members(), m.Members(); !equal(got, want) {
+		x.fatalf("members are %v, want %v", got, want)
 	}
 }
 
-func (x *twin) compareRange(q *RangeRequest) {
+func (x *pair) compareRange(q *store.RangeRequest) {
 	x.t.Helper()
 	resp, err := x.s.Range(x.t.Context(), q)
-	want, wantErr := x.m.ranged(q, x.m.revision)
+	want, wantErr := x.m.Range(q)
 	if !errors.Is(err, wantErr) || wantErr == nil && (err != nil || !equal(resp, want)) {
 		x.fatalf("%s:\n got %s, %v\nwant %s, %v", show(q), show(resp), err, show(want), wantErr)
 	}
 }
 
-func (x *twin) compareLeases() {
+func (x *pair) compareLeases() {
 	x.t.Helper()
-	var want []LeaseInfo
-	for id, l := range x.m.leases {
-		want = append(want, LeaseInfo{ID: id, TTL: l.ttl, Remaining: min(l.deadline-x.m.clock, l.ttl*1e9)})
-		keys, err := x.s.LeaseKeys(id)
-		if err != nil || !equal(keys, x.m.leaseKeys(id)) {
-			x.fatalf("lease %d has keys %q, %v, want %q", id, keys, err, x.m.leaseKeys(id))
+	want := x.m.LeaseInfos()
+	for _, l := range want {
+		keys, err := x.s.LeaseKeys(l.ID)
+		if err != nil || !equal(keys, x.m.LeaseKeys(l.ID)) {
+			x.fatalf("lease %d has keys %q, %v, want %q", l.ID, keys, err, x.m.LeaseKeys(l.ID))
 		}
-		if info, ok := x.s.Lease(id); !ok || info != want[len(want)-1] {
-			x.fatalf("lease %d is %+v, %v, want %+v", id, info, ok, want[len(want)-1])
+		if info, ok := x.s.Lease(l.ID); !ok || info != l {
+			x.fatalf("lease %d is %+v, %v, want %+v", l.ID, info, ok, l)
 		}
 	}
 	got := x.s.Leases()
-	byID := func(a, b LeaseInfo) int { return int(a.ID>>32-b.ID>>32) + int(int32(a.ID)-int32(b.ID)) }
-	slices.SortFunc(got, byID)
-	slices.SortFunc(want, byID)
+	slices.SortFunc(got, func(a, b store.LeaseInfo) int { return cmp.Compare(a.ID, b.ID) })
 	if !equal(got, want) {
 		x.fatalf("leases are %+v, want %+v", got, want)
 	}
 }
 
 // compareEvents reads history in chunks of random size.
-func (x *twin) compareEvents(from int64) {
+func (x *pair) compareEvents(from int64) {
 	x.t.Helper()
-	want, ok := x.m.events(max(from, 1), true)
-	var got []Commit
+	want, ok := x.m.History(max(from, 1), true)
+	var got []store.Commit
 	next := from
 	for {
-		h, err := x.s.Events(x.t.Context(), next, HistoryOptions{
+		h, err := x.s.Events(x.t.Context(), next, store.HistoryOptions{
 			Prev: func([]byte) bool { return true }, Revisions: 1 + x.rng.IntN(5), Bytes: 1 + x.rng.IntN(200),
 		})
 		if !ok {
-			if !errors.Is(err, ErrCompacted) || h.Compacted != x.m.compacted {
-				x.fatalf("events from %d: got %v, compacted %d, want ErrCompacted, %d", from, err, h.Compacted, x.m.compacted)
+			if !errors.Is(err, store.ErrCompacted) || h.Compacted != x.m.Compacted {
+				x.fatalf("events from %d: got %v, compacted %d, want ErrCompacted, %d", from, err, h.Compacted, x.m.Compacted)
 			}
 			return
 		}
@@ -442,7 +434,7 @@ func (x *twin) compareEvents(from int64) {
 
 // crash takes the store away and finds an exact prefix of what was applied, not
 // shorter than what was durable.
-func (x *twin) crash() {
+func (x *pair) crash() {
 	x.t.Helper()
 	durable := x.s.DurableIndex()
 	x.engine.crash(x.rng)
@@ -463,17 +455,17 @@ func (x *twin) crash() {
 }
 
 // replay gives the model after the first n commands.
-func (x *twin) replay(n int) *model {
-	m := newModel()
+func (x *pair) replay(n int) *twin.Twin {
+	m := twin.New()
 	for i, cmd := range x.cmds[:n] {
-		m.tick(uint64(x.entries[i].Term), x.entries[i].Timestamp)
-		_, _ = m.apply(cmd)
+		e := &x.entries[i]
+		_, _ = m.Apply(uint64(e.Index), uint64(e.Term), e.Timestamp, cmd)
 	}
 	return m
 }
 
 // snapshot gives the store's snapshot.
-func (x *twin) snapshot(s *Store) []byte {
+func (x *pair) snapshot(s *store.Store) []byte {
 	x.t.Helper()
 	view, err := s.Snapshot()
 	if err != nil {
@@ -488,7 +480,7 @@ func (x *twin) snapshot(s *Store) []byte {
 
 // restore puts the store's snapshot into another store, which must then be the
 // same to the last byte, and goes on with that one or this.
-func (x *twin) restore(other *Store) {
+func (x *pair) restore(other *store.Store) {
 	x.t.Helper()
 	snapshot := x.snapshot(x.s)
 	if err := other.Restore(bytes.NewReader(snapshot)); err != nil {
@@ -509,21 +501,21 @@ func (x *twin) restore(other *Store) {
 	x.s = other
 	x.compareAll()
 	x.s = kept
-	if x.m.raised(AlarmCorrupt) || x.m.raised(AlarmNoSpace) {
+	if x.m.Raised(store.AlarmCorrupt) || x.m.Raised(store.AlarmNoSpace) {
 		return
 	}
 	// Nothing is left of what it had before, not even in memory.
-	answer := do(x.t, other, &PutRequest{Key: []byte("old"), PrevKV: true})[0]
-	if p, ok := answer.resp.(*PutResponse); !ok || p.PrevKV != nil || p.Revision != x.m.revision+1 {
-		x.fatalf("a put of a key that was there before the restore: %s, %v", show(answer.resp), answer.err)
+	answer := store.Do(x.t, other, &store.PutRequest{Key: []byte("old"), PrevKV: true})[0]
+	if p, ok := answer.Response.(*store.PutResponse); !ok || p.PrevKV != nil || p.Revision != x.m.Revision+1 {
+		x.fatalf("a put of a key that was there before the restore: %s, %v", show(answer.Response), answer.Err)
 	}
-	kvs := do(x.t, other, &TxnRequest{Success: []RequestOp{{Range: &RangeRequest{Key: []byte("old")}}}})[0]
-	if kv := kvs.resp.(*TxnResponse).Responses[0].Range.KVs[0]; kv.Version != 1 || kv.CreateRevision != x.m.revision+1 {
+	kvs := store.Do(x.t, other, &store.TxnRequest{Success: []store.RequestOp{{Range: &store.RangeRequest{Key: []byte("old")}}}})[0]
+	if kv := kvs.Response.(*store.TxnResponse).Responses[0].Range.KVs[0]; kv.Version != 1 || kv.CreateRevision != x.m.Revision+1 {
 		x.fatalf("the key that was put after the restore is %+v", kv)
 	}
 }
 
-func (x *twin) run(rounds int) {
+func (x *pair) run(rounds int) {
 	for range rounds {
 		x.feed(1 + x.rng.IntN(20))
 		x.apply()
@@ -537,8 +529,8 @@ func (x *twin) run(rounds int) {
 				x.fatalf("reclaim: %v", err)
 			}
 		case 3:
-			other := openMemory(x.t)
-			do(x.t, other, put("old", "state"), &LeaseGrantRequest{ID: 77, TTL: 1})
+			other := store.OpenMemory(x.t)
+			store.Do(x.t, other, &store.PutRequest{Key: []byte("old"), Value: []byte("state")}, &store.LeaseGrantRequest{ID: 77, TTL: 1})
 			x.restore(other)
 		}
 		if x.bit(3) {
@@ -554,8 +546,8 @@ func (x *twin) run(rounds int) {
 
 // replica: the same commands one at a time, without a crash or a restore, give
 // the same state to the last byte.
-func (x *twin) replica() {
-	other := openMemory(x.t)
+func (x *pair) replica() {
+	other := store.OpenMemory(x.t)
 	for _, e := range x.entries {
 		if err := other.Apply([]rsm.Entry{e}); err != nil {
 			x.fatalf("Apply: %v", err)
@@ -572,14 +564,14 @@ func occurred(t *testing.T, seen map[string]int) {
 	for _, name := range []string{
 		"PutRequest", "DeleteRangeRequest", "TxnRequest", "CompactRequest", "LeaseGrantRequest", "LeaseRevokeRequest",
 		"LeaseCheckpointRequest", "LeaseRenewRequest", "AlarmRequest", "PublishRequest", "CheckRequest",
-		"PutRequest: " + ErrLeaseNotFound.Error(), "PutRequest: " + ErrKeyNotFound.Error(), "PutRequest: " + ErrNoSpace.Error(),
-		"PutRequest: " + ErrCorrupt.Error(), "DeleteRangeRequest: " + ErrCorrupt.Error(), "TxnRequest: " + ErrCorrupt.Error(),
-		"TxnRequest: " + ErrNoSpace.Error(), "TxnRequest: " + ErrCompacted.Error(), "TxnRequest: " + ErrFutureRev.Error(),
-		"TxnRequest: " + ErrLeaseNotFound.Error(), "TxnRequest: " + ErrKeyNotFound.Error(),
-		"CompactRequest: " + ErrCompacted.Error(), "CompactRequest: " + ErrFutureRev.Error(), "CompactRequest: " + ErrCorrupt.Error(),
-		"LeaseGrantRequest: " + ErrLeaseExist.Error(), "LeaseGrantRequest: " + ErrLeaseTTLTooLarge.Error(),
-		"LeaseGrantRequest: " + ErrNoSpace.Error(), "LeaseGrantRequest: " + ErrCorrupt.Error(),
-		"LeaseRevokeRequest: " + ErrLeaseNotFound.Error(), "LeaseRevokeRequest: " + ErrCorrupt.Error(), "LeaseRevokeRequest: " + ErrInvalid.Error(),
+		"PutRequest: " + store.ErrLeaseNotFound.Error(), "PutRequest: " + store.ErrKeyNotFound.Error(), "PutRequest: " + store.ErrNoSpace.Error(),
+		"PutRequest: " + store.ErrCorrupt.Error(), "DeleteRangeRequest: " + store.ErrCorrupt.Error(), "TxnRequest: " + store.ErrCorrupt.Error(),
+		"TxnRequest: " + store.ErrNoSpace.Error(), "TxnRequest: " + store.ErrCompacted.Error(), "TxnRequest: " + store.ErrFutureRev.Error(),
+		"TxnRequest: " + store.ErrLeaseNotFound.Error(), "TxnRequest: " + store.ErrKeyNotFound.Error(),
+		"CompactRequest: " + store.ErrCompacted.Error(), "CompactRequest: " + store.ErrFutureRev.Error(), "CompactRequest: " + store.ErrCorrupt.Error(),
+		"LeaseGrantRequest: " + store.ErrLeaseExist.Error(), "LeaseGrantRequest: " + store.ErrLeaseTTLTooLarge.Error(),
+		"LeaseGrantRequest: " + store.ErrNoSpace.Error(), "LeaseGrantRequest: " + store.ErrCorrupt.Error(),
+		"LeaseRevokeRequest: " + store.ErrLeaseNotFound.Error(), "LeaseRevokeRequest: " + store.ErrCorrupt.Error(), "LeaseRevokeRequest: " + store.ErrInvalid.Error(),
 	} {
 		if seen[name] == 0 {
 			t.Errorf("never met: %s", name)
@@ -600,7 +592,7 @@ func TestTwin(t *testing.T) {
 	seen := map[string]int{}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			x := newTwin(t, seed, &memoryCrasher{})
+			x := newPair(t, seed, &memoryCrasher{})
 			x.run(40)
 			for name, n := range x.seen {
 				seen[name] += n
@@ -619,7 +611,7 @@ func TestTwinOnPebble(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			newTwin(t, seed, &pebbleCrasher{t: t}).run(80)
+			newPair(t, seed, &pebbleCrasher{t: t}).run(80)
 		})
 	}
 }

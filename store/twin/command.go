@@ -44,6 +44,9 @@ func (m *Twin) Apply(index, term uint64, timestamp int64, cmd store.Command) (st
 	case *store.LeaseRevokeRequest:
 		return m.revoke(c)
 	case *store.LeaseCheckpointRequest:
+		if c.Term != 0 && c.Term != m.term {
+			return nil, store.ErrInvalid
+		}
 		for _, p := range c.Checkpoints {
 			if l := m.Leases[p.ID]; l != nil {
 				m.setDeadline(p.ID, l, min(max(p.Remaining, 0), l.TTL*1e9))
@@ -63,11 +66,14 @@ func (m *Twin) Apply(index, term uint64, timestamp int64, cmd store.Command) (st
 		m.members[c.Member.ID] = c.Member
 		m.hashMember(&c.Member)
 		return &store.PublishResponse{Revision: m.Revision}, nil
+	case *store.CheckRequest:
+		return &store.CheckResponse{Revision: m.Revision}, nil
 	}
 	return nil, store.ErrInvalid
 }
 
-func (m *Twin) raised(of store.AlarmType) bool {
+// Raised reports whether there is an alarm of a type.
+func (m *Twin) Raised(of store.AlarmType) bool {
 	for a := range m.alarms {
 		if a.Type == of {
 			return true
@@ -90,7 +96,7 @@ func (m *Twin) refused(cmd store.Command) error {
 	if len(m.alarms) == 0 {
 		return nil
 	}
-	corrupt, full := m.raised(store.AlarmCorrupt), m.raised(store.AlarmNoSpace)
+	corrupt, full := m.Raised(store.AlarmCorrupt), m.Raised(store.AlarmNoSpace)
 	switch c := cmd.(type) {
 	case *store.PutRequest, *store.LeaseGrantRequest:
 		if !corrupt && full {

@@ -82,6 +82,9 @@ func Equal(a, b store.Response) bool {
 	case *store.PublishResponse:
 		b, ok := b.(*store.PublishResponse)
 		return ok && *a == *b
+	case *store.CheckResponse:
+		b, ok := b.(*store.CheckResponse)
+		return ok && *a == *b
 	}
 	return a == nil && b == nil
 }
