@@ -120,6 +120,9 @@ func (e *env) runRound(ctx context.Context, n int) error {
 	e.faults.Wait()
 	gaps, outage := p.gaps(began, time.Now())
 	r.Outage = outage.Seconds()
+	if ctx.Err() != nil {
+		return e.interrupted(ctx, n)
+	}
 	if err != nil {
 		// Nothing can be judged without the end of the log.
 		e.violate("after the faults: %v; the stacks of all members are in their logs", err)
@@ -132,12 +135,18 @@ func (e *env) runRound(ctx context.Context, n int) error {
 	// The leases run out, and nothing changes any more.
 	e.wait(bounded, load.LongestTTL+lateness+time.Second)
 	end, err := p.client.Put(bounded, p.key, "the end")
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		e.violate("the last write: %v", err)
 		return err
 	}
-	log.Last = end.Header.Revision
-	views := watchers.Finish(log.Last)
+	var views []*load.View
+	if err == nil {
+		log.Last = end.Header.Revision
+		views = watchers.Finish(log.Last)
+	}
+	if ctx.Err() != nil {
+		return e.interrupted(ctx, n)
+	}
 	for _, v := range views {
 		v.Events = slices.DeleteFunc(v.Events, func(s load.Seen) bool { return s.Kv.ModRevision > log.Last })
 	}
@@ -147,6 +156,13 @@ func (e *env) runRound(ctx context.Context, n int) error {
 		return fmt.Errorf("nemesis: the keys of round %d cannot be removed: %w", n, err)
 	}
 	return nil
+}
+
+// interrupted ends a round that somebody stopped: what it saw says nothing, since it
+// was not let finish.
+func (e *env) interrupted(ctx context.Context, n int) error {
+	fmt.Fprintf(e.config.Out, "round %d was interrupted, and is not judged\n", n)
+	return ctx.Err()
 }
 
 // harm injects faults for the time of a round.
@@ -180,6 +196,9 @@ func (e *env) heal(ctx context.Context, p *prober) error {
 	ctx, cancel := context.WithTimeout(ctx, e.config.Recovery)
 	defer cancel()
 	e.network.Heal()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var errs []error
 	for i, n := range e.nodes {
 		if !n.Running() {
