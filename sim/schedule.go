@@ -97,7 +97,9 @@ func (w *world) until(operations int, then func()) {
 // misbehave injects faults until there were enough.
 func (w *world) misbehave(operations, faults int, then func()) {
 	in := time.Duration(w.faultRand.ExpFloat64() * float64(w.p.mean))
-	in = max(min(in, 8*w.p.mean), time.Duration(w.asleep-w.now)) // nothing new befalls who sleeps
+	// Nothing new befalls who sleeps, or while they wake: at that moment much happens,
+	// in an order that a script, which schedules its steps sooner, would not meet again.
+	in = max(min(in, 8*w.p.mean), time.Duration(w.asleep-w.now)+1)
 	w.at(in, faultEvent, func() {
 		switch {
 		case w.operations >= operations && w.faults >= faults:
