@@ -147,9 +147,9 @@ type SnapshotMeta struct {
 	Checksum uint32
 }
 
-// ReadID names a read between the core and its runtime. A replica never uses one
-// again, also not after a restart: a late answer to the first would pass for one
-// to the second.
+// ReadID names a read between the core and its runtime. A replica never gives one to
+// another read, also not after a restart: a late answer to the first would pass for
+// one to the second. The same read may be asked for again under its own.
 type ReadID uint64
 
 // The terms by which messages are ordered.

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/quorate/quorate/raft"
 )
 
@@ -62,6 +64,11 @@ func (r *Replica) ask(readers []Reader, out *Output) {
 	q.next++
 	q.asked = append(q.asked, readBatch{id: id, readers: readers})
 	r.step(&raft.ReadIndex{Read: id}, out)
+	q.setTimer(out)
+}
+
+// setTimer lets what is asked for be asked again if no answer comes.
+func (q *reads) setTimer(out *Output) {
 	if len(q.asked) > 0 && q.timer == 0 {
 		q.timers++
 		q.timer = q.timers
@@ -93,28 +100,41 @@ func (r *Replica) answerRead(answer raft.ReadState, _ *Output) {
 }
 
 // retryReads asks again for everything that has no index yet: the request, the
-// answer or the leader was lost.
+// answer or the leader was lost, or is slow. A batch keeps its name, and takes
+// whichever answer comes first: its readers had all arrived before it was asked for
+// the first time (RD-04). Under another name it would not know an answer that is
+// under way, and where that always takes longer than the timer, never have one.
 func (r *Replica) retryReads(generation uint64, out *Output) {
 	q := &r.reads
 	if generation != q.timer {
 		return
 	}
 	q.timer = 0
-	var readers []Reader
+	q.dismiss()
+	ids := make([]raft.ReadID, 0, maxAsked)
 	for i := range q.asked {
-		for _, reader := range q.asked[i].readers {
-			if !reader.Abandoned() {
-				readers = append(readers, reader)
-			} else {
-				reader.Ready(Unknown)
-			}
+		ids = append(ids, q.asked[i].id)
+	}
+	for _, id := range ids {
+		r.step(&raft.ReadIndex{Read: id}, out)
+	}
+	q.setTimer(out)
+}
+
+// dismiss lets readers go that wait no more, and have no index yet.
+func (q *reads) dismiss() {
+	gone := func(reader Reader) bool {
+		if !reader.Abandoned() {
+			return false
 		}
+		reader.Ready(Unknown)
+		return true
 	}
-	clear(q.asked)
-	q.asked = q.asked[:0]
-	if len(readers) > 0 {
-		r.ask(readers, out)
+	q.arrived = slices.DeleteFunc(q.arrived, gone)
+	for i := range q.asked {
+		q.asked[i].readers = slices.DeleteFunc(q.asked[i].readers, gone)
 	}
+	q.asked = slices.DeleteFunc(q.asked, func(batch readBatch) bool { return len(batch.readers) == 0 })
 }
 
 // applied lets the reads go whose index is applied.

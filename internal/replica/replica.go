@@ -374,6 +374,7 @@ func (r *Replica) settle(out *Output) {
 	if r.noticeLeadership(out) {
 		// What the last leader was asked for, this one can answer now.
 		r.retryReads(r.reads.timer, out)
+		r.askArrived(out)
 		r.attachAll(out)
 	}
 	r.handOver(out)
