@@ -499,6 +499,49 @@ func TestSnapshotsCatchUpAndRestart(t *testing.T) {
 	})
 }
 
+// SF-07: a snapshot that rots on the leader's disk is refused by whoever is sent it.
+// The leader has another one made, though nothing is proposed any more.
+func TestRottenSnapshotIsMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		c.group = func(cfg *GroupConfig) { cfg.SnapshotBytes, cfg.TailBytes = 4<<10, 1<<10 }
+		c.start(c.voters...)
+		defer c.stopAll()
+		leader := c.leader(c.voters...)
+		away := c.voters[int(leader)%3]
+		c.stop(away)
+		var want []string
+		for i := range 300 {
+			command := fmt.Sprintf("command-%03d", i)
+			c.propose(command, leader)
+			want = append(want, command)
+		}
+		names, err := c.disks[leader].List("data/snapshots")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rotten := 0
+		for _, name := range names {
+			if strings.HasSuffix(name, ".snapshot") {
+				rotten++
+				if err := c.disks[leader].Corrupt("data/snapshots/"+name, 200, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if rotten == 0 {
+			t.Fatalf("no snapshot among %q", names)
+		}
+		c.start(away)
+		if got := c.read(away); got != strings.Join(want, " ") {
+			t.Fatalf("node %d reads %d bytes, want %d", away, len(got), len(strings.Join(want, " ")))
+		}
+		if now := c.leader(leader); now != leader {
+			t.Fatalf("node %d leads, want %d", now, leader)
+		}
+	})
+}
+
 // PS-09: a node that comes back with an empty disk is refused under its old id,
 // and is told what to do.
 func TestWipedNodeIsRefused(t *testing.T) {

@@ -112,13 +112,24 @@ func (g *Group) transfer(transfer raft.SendSnapshot, first raft.Index) error {
 		From: g.node.cfg.ID, Group: g.cfg.ID, Term: transfer.Term, Round: transfer.Round,
 		Meta: info.Meta, Size: info.Size, ID: info.ID,
 	}
-	return g.node.cfg.Transport.SendSnapshot(ctx, transfer.Peer, offer, func(offset uint64) (io.ReadCloser, error) {
+	begun := false
+	err = g.node.cfg.Transport.SendSnapshot(ctx, transfer.Peer, offer, func(offset uint64) (io.ReadCloser, error) {
+		begun = true
 		return g.node.store.OpenFile(info, offset)
 	})
+	if begun && errors.Is(err, transport.ErrRefused) {
+		// The peer may have found it damaged (SF-07). If it is, the store lists it no
+		// more, and for the next transfer another one is made.
+		if damage := g.node.store.Verify(info); errors.Is(damage, snapshot.ErrCorrupt) {
+			err = fmt.Errorf("%w: %w", damage, err)
+		}
+	}
+	return err
 }
 
 // snapshotCovering gives a snapshot after which the log, from first on, has every
-// entry; it has one made if there is none, as for a state machine on disk.
+// entry; it has one made if there is none, as for a state machine on disk, or if
+// what there was is damaged.
 func (g *Group) snapshotCovering(ctx context.Context, first raft.Index) (snapshot.Info, error) {
 	if info, ok := g.node.store.Newest(g.cfg.ID); ok && info.Meta.ID.Index+1 >= first {
 		return info, nil

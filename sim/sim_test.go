@@ -68,7 +68,7 @@ func TestHeavySeeds(t *testing.T) {
 // hold it: a seed is another story when the code that it runs has changed.
 func TestSeedsThatFoundBugs(t *testing.T) {
 	var coverage Coverage
-	for _, seed := range []uint64{11, 75, 148, 1147, 1323, 1363, 14500, 20028, 20100, 100271, 101693, 500791, 504394} {
+	for _, seed := range []uint64{11, 75, 148, 1147, 1323, 1363, 14500, 20028, 20100, 100271, 101693, 500791, 501986, 504394} {
 		runSeeds(t, seed, 1, &coverage)
 	}
 }

@@ -119,8 +119,8 @@ func (g *group) sendSnapshot(transfer raft.SendSnapshot) {
 	switch covers := ok && info.Meta.ID.Index+1 >= g.replica.Core().FirstIndex(); {
 	case covers:
 		s.begin(transfer, info)
-	case g.disk != nil:
-		// There is none until a follower needs one.
+	case g.disk != nil, len(g.n.store.Damaged(g.id)) > 0:
+		// There is none until a follower needs one, or none that is whole.
 		g.picture(func(info snapshot.Info, err error) {
 			if err != nil {
 				s.end(false)
@@ -197,12 +197,25 @@ func (s *sender) answered(stored uint64, done, refused bool) {
 	switch {
 	case s.ended:
 	case refused:
+		s.verify()
 		s.end(false)
 	case done:
 		s.end(true)
 	case stored != s.stored:
 		s.stored, s.moved = stored, s.g.w.now
 		s.chunks()
+	}
+}
+
+// verify looks whether the receiver refused what is damaged (SF-07). It is not sent
+// again then.
+func (s *sender) verify() {
+	if s.sent == 0 {
+		return // nothing was sent that could be
+	}
+	if err := s.g.n.store.Verify(s.info); err != nil {
+		s.g.n.checkPower(err)
+		s.g.w.tracef("node %d, group %d: snapshot %v was refused: %v", s.g.n.id, s.g.id, s.info.Meta.ID, err)
 	}
 }
 
