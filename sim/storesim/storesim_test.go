@@ -76,7 +76,7 @@ func TestPlantedBugs(t *testing.T) {
 		{"clocks that run too fast", fastClock, 20, []string{"before the time that was promised"}},
 		{"commits called durable that are not", flushLies, 20, []string{"the log begins after", "is missing (B-25)", "state machine falls", "committed is"}},
 		{"an answer that the store did not give", wrongAnswer, 20, []string{"was answered"}},
-		{"forwarded commands taken twice", takeTwice, 60, []string{"was done 2 times", "answered twice"}},
+		{"forwarded commands taken twice", takeTwice, 60, []string{"was done 2 times", "answered twice", "was refused"}},
 		{"reads without asking the leader", staleRead, 20, []string{"was answered at revision", "and is there"}},
 		{"unknown outcomes taken for refusals", unknownIsRefused, 40, []string{"was refused", "was done 2 times"}},
 		{"history read too late", forgetHistory, 20, []string{"revisions, want", "was not told", "progress to revision"}},
