@@ -26,8 +26,8 @@ const (
 	probePatience = 500 * time.Millisecond
 )
 
-// write writes once.
-func (p *prober) write(ctx context.Context) error {
+// write writes once, and gives the revision.
+func (p *prober) write(ctx context.Context) (int64, error) {
 	p.mu.Lock()
 	p.n++
 	value := fmt.Sprint(p.n)
@@ -35,13 +35,14 @@ func (p *prober) write(ctx context.Context) error {
 	one, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
 	asked := time.Now()
-	_, err := p.client.Put(one, p.key, value)
-	if err == nil {
-		p.mu.Lock()
-		p.good = append(p.good, asked)
-		p.mu.Unlock()
+	resp, err := p.client.Put(one, p.key, value)
+	if err != nil {
+		return 0, err
 	}
-	return err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.good = append(p.good, asked)
+	return resp.Header.Revision, nil
 }
 
 // run writes until ctx ends, several at a time: one that hangs must not hide that
@@ -56,7 +57,7 @@ func (p *prober) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			wg.Go(func() { _ = p.write(ctx) }) // what fails is a gap
+			wg.Go(func() { _, _ = p.write(ctx) }) // what fails is a gap
 		}
 	}
 }

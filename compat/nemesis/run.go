@@ -134,16 +134,18 @@ func (e *env) runRound(ctx context.Context, n int) error {
 	}
 	// The leases run out, and nothing changes any more.
 	e.wait(bounded, load.LongestTTL+lateness+time.Second)
-	end, err := p.client.Put(bounded, p.key, "the end")
+	asked := time.Now()
+	last, cancelLast := context.WithTimeout(bounded, e.config.Recovery)
+	log.Last, err = e.write(last, p, 3*election)
+	cancelLast()
+	if took := time.Since(asked); took > election {
+		e.note("when all was calm a write took %v", took)
+	}
 	if err != nil && ctx.Err() == nil {
-		e.violate("the last write: %v", err)
+		e.violate("when all was calm: %v", err)
 		return err
 	}
-	var views []*load.View
-	if err == nil {
-		log.Last = end.Header.Revision
-		views = watchers.Finish(log.Last)
-	}
+	views := watchers.Finish(log.Last)
 	if ctx.Err() != nil {
 		return e.interrupted(ctx, n)
 	}
@@ -211,20 +213,8 @@ func (e *env) heal(ctx context.Context, p *prober) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	dumped := false
-	for since := time.Now(); p.write(ctx) != nil; {
-		if !e.wait(ctx, 20*time.Millisecond) {
-			return fmt.Errorf("no write succeeds within %v", e.config.Recovery)
-		}
-		if !dumped && time.Since(since) > e.config.Recovery/4 {
-			dumped = true
-			e.note("no write succeeded for %v after the faults; the stacks of all members are in their logs, and they were started again", e.config.Recovery/4)
-			for _, n := range e.nodes {
-				if err := errors.Join(n.Dump(), n.Start()); err != nil {
-					return err
-				}
-			}
-		}
+	if _, err := e.write(ctx, p, e.config.Recovery/4); err != nil {
+		return err
 	}
 	for i, n := range e.nodes {
 		if err := e.answers(ctx, i); err != nil {
@@ -234,6 +224,31 @@ func (e *env) heal(ctx context.Context, p *prober) error {
 		}
 	}
 	return nil
+}
+
+// write writes until that succeeds, and gives the revision. If it takes long, the
+// members' stacks go into their logs, and they are started again.
+func (e *env) write(ctx context.Context, p *prober, long time.Duration) (int64, error) {
+	dumped := false
+	for since := time.Now(); ; {
+		revision, err := p.write(ctx)
+		if err == nil {
+			return revision, nil
+		}
+		if !e.wait(ctx, 20*time.Millisecond) {
+			return 0, fmt.Errorf("no write succeeds within %v: %w", time.Since(since).Round(time.Second), err)
+		}
+		if dumped || time.Since(since) < long {
+			continue
+		}
+		dumped = true
+		e.note("no write succeeded for %v after the faults; the stacks of all members are in their logs, and they were started again", long)
+		for _, n := range e.nodes {
+			if err := errors.Join(n.Dump(), n.Start()); err != nil {
+				return 0, err
+			}
+		}
+	}
 }
 
 // answers waits until a member answers a linearizable read. One whose disk was full

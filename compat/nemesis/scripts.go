@@ -99,7 +99,8 @@ func (e *env) follow(ctx context.Context, rng *rand.Rand, script []step) {
 				break
 			}
 			if s.along {
-				e.faults.Go(func() { e.inject(ctx, rand.New(rand.NewPCG(rng.Uint64(), 1)), s.kind, s.hold) })
+				own := rand.New(rand.NewPCG(rng.Uint64(), 1))
+				e.faults.Go(func() { e.inject(ctx, own, s.kind, s.hold) })
 			} else {
 				e.inject(ctx, rng, s.kind, s.hold)
 			}
