@@ -121,10 +121,6 @@ var scopes = []Scope{
 		Voters: 3, Terms: 2, Elections: 3, Contacts: 1, Crashes: 1, InFlight: 2,
 		PreVote: true, CheckQuorum: true, Stickiness: true,
 	},
-	{
-		Name: "snapshot2", About: "snapshots, slow disks and a crash, with messages that overtake each other",
-		Voters: 3, Terms: 2, Elections: 2, Proposals: 1, Snapshots: 1, Crashes: 1, InFlight: 2,
-	},
 }
 
 // Scopes gives the named scopes; with quick only those for every change.
