@@ -71,6 +71,11 @@ func TestSeedsThatFoundBugs(t *testing.T) {
 	for _, seed := range []uint64{11, 75, 148, 1147, 1323, 1363, 14500, 20028, 20100, 100271, 101693, 500791, 501986, 504394} {
 		runSeeds(t, seed, 1, &coverage)
 	}
+	for _, seed := range []uint64{176} {
+		if r := Run(Config{Seed: seed, Heavy: true}); r.Err != nil {
+			t.Errorf("heavy seed %d: %v", seed, r.Err)
+		}
+	}
 }
 
 // The same seed is the same run, event by event, however many processors there

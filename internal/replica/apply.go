@@ -135,7 +135,6 @@ func (r *Replica) installPersisted(seq raft.Seq, out *Output) {
 	h.handed = meta.ID.Index
 	h.unapplied = 0
 	r.snap.installed(meta)
-	out.Obsolete = meta.ID
 }
 
 // Applied reports that the state machine has done a task, and holds the effects
@@ -145,6 +144,9 @@ func (r *Replica) Applied(task *Task, out *Output) {
 	last := task.Last
 	if task.Restore.ID.Index != 0 {
 		last = task.Restore.ID.Index
+		// Not when it came into force: it may have come while the state machine had
+		// still to be restored from one before (B-25).
+		out.Obsolete = task.Restore.ID
 	} else {
 		h.unapplied = max(0, h.unapplied-task.bytes)
 	}

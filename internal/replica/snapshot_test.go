@@ -32,6 +32,34 @@ func TestInstallTakesEffectWithItsWrite(t *testing.T) {
 	}
 }
 
+// B-25: a second snapshot comes into force while the state machine has still to be
+// restored from the first, which stays until it has been.
+func TestSnapshotStaysUntilTheStateIsRestored(t *testing.T) {
+	l := newLab(t, 3)
+	l.start()
+	l.elect(1)
+	n := l.node(3)
+	n.stall = true
+	receive := func(index raft.Index, state string) raft.EntryID {
+		meta := n.applier.At()
+		meta.ID = raft.EntryID{Term: l.node(1).replica.Core().CurrentTerm(), Index: index}
+		n.stored[meta.ID] = storedSnapshot{meta, state}
+		n.replica.SnapshotReceived(1, meta.ID.Term, 0, meta, 8, &n.out)
+		l.settle()
+		return meta.ID
+	}
+	receive(50, "first")
+	last := receive(60, "second")
+	if n.obsolete.Index != 0 {
+		t.Fatalf("snapshots before %v are removed, and nothing is restored", n.obsolete)
+	}
+	n.stall = false
+	l.settle()
+	if got := strings.Join(n.machine.commands, " "); got != "second" || n.obsolete != last {
+		t.Fatalf("state %q, snapshots before %v are removed", got, n.obsolete)
+	}
+}
+
 // SN-03, B-25: a snapshot of its own too makes older ones obsolete only when the
 // log rests on it on the disk.
 func TestOlderSnapshotsStayUntilTheLogRestsOnTheNewer(t *testing.T) {
