@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/check"
+	"github.com/quorate/quorate/raft"
 )
 
 // Within how many of the longest election timeouts a quorum that was healed has
@@ -19,7 +22,7 @@ func (w *world) longest() time.Duration { return 2 * w.p.election }
 // heal ends all faults, in two steps. First a quorum is whole and has to show
 // progress alone: the others stay as they are, and the links to them are cut, cut
 // in one direction or open. Then all are whole; each has to know a leader within
-// ten timeouts and to answer within ten more.
+// ten timeouts, to catch up, and to answer within ten more.
 func (w *world) heal(f *Fault, then func()) {
 	w.calm = true
 	w.net.heal()
@@ -76,12 +79,67 @@ func (w *world) healRest(then func()) {
 			for i := range w.judges {
 				w.steady[i] = w.judges[i].LastTerm()
 			}
-			w.probe(w.sound(), 10*w.p.election, func() {
-				w.count(countProgress)
-				then()
+			newest := w.newest()
+			w.catchUp(w.lags(newest), newest, func() {
+				w.probe(w.sound(), 10*w.p.election, func() {
+					w.count(countProgress)
+					then()
+				})
 			})
 		})
 	})
+}
+
+// catchUp waits until everyone has applied what was committed when it began. Within ten
+// timeouts each has to halve what it lacks, which is much where links are slow, windows
+// narrow and clients busy.
+func (w *world) catchUp(before, committed []raft.Index, then func()) {
+	w.poll(10*w.p.election, w.p.election/4, check.Progress, func() error {
+		for i, lag := range w.lags(committed) {
+			if lag > before[i]/2 {
+				return fmt.Errorf("a node lacks %d entries, and %d ten timeouts ago", lag, before[i])
+			}
+		}
+		return nil
+	}, func() {
+		if after := w.lags(committed); slices.Max(after) > 0 {
+			w.catchUp(after, committed, then)
+			return
+		}
+		then()
+	})
+}
+
+// newest gives the last entry that each group has committed.
+func (w *world) newest() []raft.Index {
+	committed := make([]raft.Index, len(w.judges))
+	for _, n := range w.nodes {
+		for i, g := range n.groups {
+			if n.up && !g.gone && g.replica.Core() != nil {
+				committed[i] = max(committed[i], g.replica.Core().CommitIndex())
+			}
+		}
+	}
+	return committed
+}
+
+// lags gives for each node of which progress is demanded, and each group, how many of
+// the entries that were committed it has not applied.
+func (w *world) lags(committed []raft.Index) []raft.Index {
+	var lags []raft.Index
+	for _, n := range w.nodes {
+		if n.sick {
+			continue
+		}
+		for i, index := range committed {
+			applied := raft.Index(0)
+			if n.up && i < len(n.groups) && !n.groups[i].gone {
+				applied = n.groups[i].replica.AppliedIndex()
+			}
+			lags = append(lags, max(index, applied)-applied)
+		}
+	}
+	return lags
 }
 
 // mend ends what ails a node, and starts it if it does not run and can. It gives
