@@ -19,6 +19,15 @@ func (w *world) befall(f *Fault) {
 	w.coverage[f.Kind]++
 	w.note(uint64(f.Kind), uint64(f.Node), f.Draw)
 	w.tracef("fault: %v", f)
+	if f.On != 0 {
+		w.arm(f)
+		return
+	}
+	w.strike(f)
+}
+
+// strike lets a fault do what it does.
+func (w *world) strike(f *Fault) {
 	if f.Node != raft.None && faultsOfNodes[f.Kind] != nil {
 		faultsOfNodes[f.Kind](w.nodes[f.Node-1], f)
 	} else if faultsOfAll[f.Kind] != nil {
@@ -59,8 +68,8 @@ var faultsOfNodes = [faultKinds]func(n *node, f *Fault){
 	WipeDisk:       func(n *node, f *Fault) { n.wipe(f) },
 	ClockJump:      func(n *node, f *Fault) { n.clock += f.By },
 	ClockDrift: func(n *node, f *Fault) {
-		n.drift = f.Percent
-		n.w.at(f.For, faultEvent, func() { n.drift = 100 })
+		n.setDrift(f.Percent)
+		n.w.at(f.For, faultEvent, func() { n.setDrift(100) })
 	},
 	ConnectionLost: func(n *node, f *Fault) {
 		if n.up && f.Peer != raft.None {
@@ -77,6 +86,9 @@ var faultsOfNodes = [faultKinds]func(n *node, f *Fault){
 	},
 	Isolate: func(n *node, f *Fault) {
 		n.w.cutFor(f.For, func(from, to raft.NodeID) bool { return f.Out && from == f.Node || f.In && to == f.Node })
+	},
+	SlowLinks: func(n *node, f *Fault) {
+		n.w.slowFor(f.For, f.By, func(from, to raft.NodeID) bool { return f.Out && from == f.Node || f.In && to == f.Node })
 	},
 	Bridge: func(n *node, f *Fault) {
 		n.w.cutFor(f.For, func(from, to raft.NodeID) bool {
@@ -148,6 +160,25 @@ func (w *world) cutFor(d time.Duration, link func(from, to raft.NodeID) bool) {
 	}
 }
 
+// slowFor lets packets on some links be late for a while.
+func (w *world) slowFor(d, by time.Duration, link func(from, to raft.NodeID) bool) {
+	slow := w.net.slow
+	for from := range slow {
+		for to := range slow[from] {
+			if from == to || !link(raft.NodeID(from+1), raft.NodeID(to+1)) {
+				continue
+			}
+			slow[from][to] += by
+			healed := w.healed
+			w.at(d, faultEvent, func() {
+				if w.healed == healed {
+					slow[from][to] -= by
+				}
+			})
+		}
+	}
+}
+
 // rain changes the weather for a while.
 func (w *world) rain(f *Fault, change func(*weather)) {
 	change(&w.net.weather)
@@ -171,6 +202,25 @@ func (w *world) sleep(f *Fault) {
 			n.paused = max(n.paused, w.asleep)
 		}
 	})
+}
+
+// setDrift has the node's clock run at another speed; the timers that run go on
+// with it.
+func (n *node) setDrift(percent int) {
+	was := n.drift
+	if n.drift = max(1, percent); was == n.drift {
+		return
+	}
+	for _, g := range n.groups {
+		for i := range g.timers {
+			if slot := &g.timers[i]; slot.deadline > n.w.now {
+				slot.deadline = n.w.now.after(time.Duration(slot.deadline-n.w.now) * time.Duration(was) / time.Duration(n.drift))
+			}
+		}
+		if !g.gone {
+			g.setAlarm()
+		}
+	}
 }
 
 // kill ends the process; the machine runs on.

@@ -22,7 +22,12 @@ type client struct {
 	stopped bool
 	current *operation
 	hints   []raft.NodeID // of the leader, by group
-	seen    []raft.Index  // of each group's log, by what was answered (B-21)
+	// home, if there is one, is the node that it asks unless it knows better: it
+	// reads there, whoever leads.
+	home raft.NodeID
+	// patience is how long it waits for a command, readPatience for a read.
+	patience, readPatience time.Duration
+	seen                   []raft.Index // of each group's log, by what was answered (B-21)
 }
 
 // operation is one attempt of a client to do something. It is also what the
@@ -53,13 +58,32 @@ type operation struct {
 func (w *world) startClients() {
 	for i := range w.p.clients {
 		c := w.newClient(i + 1)
+		c.settle()
 		w.clients = append(w.clients, c)
 		c.think()
 	}
 }
 
 func (w *world) newClient(id int) *client {
-	return &client{w: w, id: id, hints: make([]raft.NodeID, w.p.groups), seen: make([]raft.Index, w.p.groups)}
+	return &client{
+		w: w, id: id, patience: w.p.patience, readPatience: w.p.patience,
+		hints: make([]raft.NodeID, w.p.groups), seen: make([]raft.Index, w.p.groups),
+	}
+}
+
+// settle draws a client's habits.
+func (c *client) settle() {
+	r := c.w.aimRand
+	if r.IntN(2) == 0 {
+		c.home = raft.NodeID(1 + r.IntN(len(c.w.nodes)))
+	}
+	hasty := min(c.patience, c.w.p.election/2+8*c.w.p.latency)
+	switch r.IntN(4) {
+	case 0, 1:
+		c.patience, c.readPatience = hasty, hasty
+	case 2:
+		c.readPatience = hasty
+	}
 }
 
 func (c *client) think() {
@@ -137,8 +161,12 @@ func (c *client) begin(o *operation) {
 		w.outstanding[o.id] = o
 	}
 	c.current = o
-	o.deadline = w.now.after(w.p.patience)
-	w.at(w.p.patience, clientEvent, func() { o.giveUp() })
+	patience := c.patience
+	if o.command == nil {
+		patience = c.readPatience
+	}
+	o.deadline = w.now.after(patience)
+	w.at(patience, clientEvent, func() { o.giveUp() })
 	o.try()
 }
 
@@ -151,6 +179,9 @@ func (o *operation) try() {
 	}
 	if to == raft.None || o.at == raft.None && r.IntN(8) == 0 || o.at == raft.None && o.command == nil {
 		to = raft.NodeID(1 + r.IntN(len(w.nodes)))
+		if home := o.client.home; home != raft.None && r.IntN(8) > 0 {
+			to = home
+		}
 	}
 	w.arriveAt(o, to, w.p.latency)
 }

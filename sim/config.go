@@ -105,6 +105,7 @@ type profile struct {
 	attachmentMax       int
 	readShare           float64
 	skew                float64 // how much more the first group is used
+	hot                 bool    // half of what is asked concerns two registers
 
 	// The runtime's bounds.
 	segmentBytes               int64
@@ -126,7 +127,9 @@ type profile struct {
 
 	mean    time.Duration // between faults
 	weight  [faultKinds]float64
-	damages int // of how many nodes the disk may be damaged
+	aimed   float64 // the share of faults that wait for a moment, of those that can
+	staged  float64 // the share of faults that are scenarios
+	damages int     // of how many nodes the disk may be damaged
 }
 
 func between(r *rand.Rand, low, high time.Duration) time.Duration {
@@ -178,7 +181,7 @@ func drawProfile(cfg *Config, r *rand.Rand) profile {
 		p.think /= 6
 		p.mean /= 2
 	}
-	for k := range p.weight {
+	for k := range SlowLinks { // drawAims draws the rest, from a stream of its own
 		if r.IntN(3) > 0 {
 			p.weight[k] = 0.1 + r.Float64()
 		}

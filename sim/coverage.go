@@ -69,8 +69,10 @@ const (
 	countReplayedAtOnce
 	countRottenChunk
 	countUndecided
+	countMoment // the first of the moments
 
-	counters = iota + int(faultKinds)
+	countScenario = countMoment + counter(moments) // the first of the scenarios
+	counters      = int(countScenario) + scenarios
 )
 
 var counterNames = [counters]string{
@@ -103,6 +105,12 @@ func Covered() []string {
 	names := slices.Clone(counterNames[:])
 	for k := range faultKinds {
 		names[k] = "fault: " + k.String()
+	}
+	for m := range moments {
+		names[countMoment+counter(m)] = "fault upon: " + Moment(m+1).String()
+	}
+	for s := range scenarios {
+		names[countScenario+counter(s)] = "scenario: " + scenarioNames[s]
 	}
 	return names
 }

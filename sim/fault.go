@@ -51,6 +51,7 @@ const (
 	ClockDrift
 	ConnectionLost
 	Campaign
+	SlowLinks
 
 	faultKinds
 
@@ -97,6 +98,7 @@ var faultKindTable = [...]struct{ name, does string }{
 	ClockDrift:          {"clock-drift", "node's clock runs at percent of its speed"},
 	ConnectionLost:      {"connection-lost", "node is told that it lost contact with peer"},
 	Campaign:            {"campaign", "node is made to stand for election"},
+	SlowLinks:           {"slow-links", "what node sends (out) or should hear (in) arrives later by so much"},
 	Heal:                {"heal", "faults end, for the quorum nodes first, and the cluster has to show progress"},
 	End:                 {"end", "the last heal"},
 }
@@ -121,7 +123,7 @@ type Fault struct {
 	Nodes      NodeSet
 	// For is how long it lasts, Back how long until the process is started again.
 	For, Back time.Duration
-	// By is how far a clock jumps.
+	// By is how far a clock jumps, or by how much packets are late.
 	By time.Duration
 	// Data and Entries are what a power loss keeps.
 	Data, Entries vfs.Keep
@@ -131,6 +133,10 @@ type Fault struct {
 	Count, OneOf  int
 	// Draw seeds the chance within the fault.
 	Draw uint64
+	// On, if not zero, lets the fault wait until Node, or whoever is first if that
+	// is none, has done that, and After for so long from then on.
+	On    Moment
+	After time.Duration
 }
 
 // NodeSet is a set of nodes with ids below 64.
@@ -196,6 +202,8 @@ var faultFields = []struct {
 	{"factor", func(f *Fault) string { return number(f.Factor) }, func(f *Fault, v string) error { return parseNumber(&f.Factor, v, 1<<20) }},
 	{"count", func(f *Fault) string { return number(f.Count) }, func(f *Fault, v string) error { return parseNumber(&f.Count, v, 1<<30) }},
 	{"oneof", func(f *Fault) string { return number(f.OneOf) }, func(f *Fault, v string) error { return parseNumber(&f.OneOf, v, 1<<20) }},
+	{"on", func(f *Fault) string { return f.On.String() }, func(f *Fault, v string) error { return parseMoment(&f.On, v) }},
+	{"after", func(f *Fault) string { return period(f.After) }, func(f *Fault, v string) error { return parsePeriod(&f.After, v) }},
 	{"draw", func(f *Fault) string { return number(f.Draw) }, func(f *Fault, v string) error { return parseNumber(&f.Draw, v, 1<<64-1) }},
 }
 

@@ -335,6 +335,9 @@ func (g *group) step(f func()) {
 			g.w.cfg.Events(time.Duration(g.w.now), g.n.id, g.n.boot, g.id, e)
 		}
 		g.traced(e)
+		if len(g.w.armed) > 0 {
+			g.w.arrived(g.n, momentOfEvent(e))
+		}
 	}
 	core := g.replica.Core()
 	var state raft.State
@@ -360,7 +363,11 @@ func (g *group) step(f func()) {
 		g.tellLeader()
 	}
 	for i := range out.Send[sent:] {
-		g.judge.Sent(g.n.id, &out.Send[sent+i].Message)
+		m := &out.Send[sent+i].Message
+		g.judge.Sent(g.n.id, m)
+		if len(g.w.armed) > 0 {
+			g.w.arrived(g.n, momentOf(m))
+		}
 	}
 	g.setTimers(out.Timers)
 	out.Timers = out.Timers[:0]

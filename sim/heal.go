@@ -25,6 +25,8 @@ func (w *world) longest() time.Duration { return 2 * w.p.election }
 // ten timeouts, to catch up, and to answer within ten more.
 func (w *world) heal(f *Fault, then func()) {
 	w.calm = true
+	w.healed++
+	w.armed = w.armed[:0]
 	w.net.heal()
 	quorum := f.Nodes & w.sound()
 	if 2*len(quorum.list()) <= len(w.nodes) || !w.exist() {
@@ -150,7 +152,8 @@ func (n *node) mend() instant {
 	n.disk.SetHook(nil)
 	n.disk.SetCapacity(0)
 	n.disk.StopAt(0)
-	n.fault, n.failing, n.full, n.loss, n.drift = diskFault{}, false, false, nil, 100
+	n.fault, n.failing, n.full, n.loss = diskFault{}, false, false, nil
+	n.setDrift(100)
 	stopped := n.failed
 	for _, g := range n.groups {
 		stopped = stopped || g.gone && !g.away

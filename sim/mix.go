@@ -22,6 +22,7 @@ func (w *world) inject() {
 	}
 	f := Fault{At: time.Duration(w.now), Kind: kind, Node: w.nodes[r.IntN(len(w.nodes))].id, Draw: r.Uint64() >> 40}
 	if w.drawFault(&f) {
+		w.aim(&f)
 		w.befall(&f)
 	}
 }
@@ -133,6 +134,10 @@ func (w *world) drawFault(f *Fault) bool {
 	case Campaign:
 		f.For, f.Draw = 0, 0
 		return n.up
+	case SlowLinks:
+		f.Draw, f.By = 0, between(r, w.p.latency, 2*t)
+		f.Out = r.IntN(3) > 0
+		f.In = !f.Out || r.IntN(2) == 0
 	}
 	return many
 }

@@ -18,7 +18,8 @@ type network struct {
 	// does so while a quorum has to manage alone.
 	cut     [][]int
 	apart   [][]bool
-	last    [][]instant // when the last packet arrives that keeps the order
+	last    [][]instant       // when the last packet arrives that keeps the order
+	slow    [][]time.Duration // how much later packets arrive
 	weather weather
 	// era counts the times at which the network was healed, the last of which was
 	// healed: connections were made anew then, and what was still under way on the
@@ -42,6 +43,7 @@ func (n *network) init(w *world) {
 		n.cut = append(n.cut, make([]int, w.p.voters))
 		n.apart = append(n.apart, make([]bool, w.p.voters))
 		n.last = append(n.last, make([]instant, w.p.voters))
+		n.slow = append(n.slow, make([]time.Duration, w.p.voters))
 	}
 }
 
@@ -50,12 +52,22 @@ func (n *network) heal() {
 	n.weather = weather{}
 	n.era++
 	n.healed = n.w.now
+	soon := n.soon()
+	for a := range n.slow {
+		clear(n.slow[a])
+		for b := range n.last[a] {
+			n.last[a][b] = min(n.last[a][b], soon)
+		}
+	}
 }
 
 // overtaken reports whether a packet belongs to a connection that is no more.
 func (n *network) overtaken(p *packetOnItsWay) bool {
-	return p.era != n.era && n.w.now > n.healed.after(2*(n.w.p.latency+n.w.p.jitter))
+	return p.era != n.era && n.w.now > n.soon()
 }
+
+// soon is until when what was under way before the healing arrives.
+func (n *network) soon() instant { return n.healed.after(2 * (n.w.p.latency + n.w.p.jitter)) }
 
 // send carries messages, through their real encoding.
 func (n *network) send(from *node, to raft.NodeID, envelopes []transport.Envelope) {
@@ -93,7 +105,7 @@ func (n *network) carry(from *node, to raft.NodeID, f func(to *node), frame ...[
 		w.count(countLost)
 		return
 	}
-	arrival := w.now.after(n.delay())
+	arrival := w.now.after(n.delay() + n.slow[a][b])
 	if happens(n.weather.delay) {
 		w.count(countLate)
 		arrival = arrival.after(time.Duration(r.Int64N(int64(10 * w.p.election))))

@@ -99,17 +99,31 @@ func (w *world) misbehave(operations, faults int, then func()) {
 	in := time.Duration(w.faultRand.ExpFloat64() * float64(w.p.mean))
 	// Nothing new befalls who sleeps, or while they wake: at that moment much happens,
 	// in an order that a script, which schedules its steps sooner, would not meet again.
-	in = max(min(in, 8*w.p.mean), time.Duration(w.asleep-w.now)+1)
+	// Nor does anything while a scenario goes on.
+	in = max(min(in, 8*w.p.mean), time.Duration(max(w.asleep, w.staged)-w.now)+1)
 	w.at(in, faultEvent, func() {
 		switch {
 		case w.operations >= operations && w.faults >= faults:
-			then()
+			w.finish(then)
 			return
 		case w.now >= w.asleep:
-			w.inject()
+			if w.p.staged > 0 && w.aimRand.Float64() < w.p.staged {
+				w.stage()
+			} else {
+				w.inject()
+			}
 		}
 		w.misbehave(operations, faults, then)
 	})
+}
+
+// finish ends a time of faults, now and then with a scenario: what that leaves
+// behind is what the cluster has to recover from.
+func (w *world) finish(then func()) {
+	if w.p.staged > 0 && w.aimRand.IntN(2) == 0 {
+		w.stage()
+	}
+	w.at(max(0, time.Duration(w.staged-w.now))+1, faultEvent, then)
 }
 
 // poll asks until an answer is no error, and fails after a while.

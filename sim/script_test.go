@@ -15,6 +15,8 @@ func TestScriptText(t *testing.T) {
 		{At: time.Second, Kind: Partition, Nodes: NodeSet(0).With(1).With(3), For: 3 * time.Millisecond},
 		{At: time.Minute, Kind: ClockJump, Node: 1, By: -time.Second},
 		{At: time.Minute, Kind: Isolate, Node: 1, In: true, Out: true, Percent: 1, Factor: 2, Count: 3, OneOf: 4, Peer: 2},
+		{At: time.Minute, Kind: PowerLoss, Node: 1, On: VoteGranted, After: time.Microsecond},
+		{At: time.Minute, Kind: SlowLinks, Node: 1, In: true, By: time.Second, For: time.Second},
 		{Kind: Heal},
 		{Kind: End},
 	}}
@@ -38,6 +40,7 @@ func TestScriptMistakes(t *testing.T) {
 		"at 1s power-loss data=half":   "nothing that a power loss keeps",
 		"at 2h kill":                   "not within",
 		"at 1s kill with=axe":          `no "with"`,
+		"at 1s kill on=full-moon":      "nothing that a fault waits for",
 		"hello":                        "begins no line",
 		"at -1s kill":                  "not within",
 		"at 1s pause node=1 for=8000h": "not within",

@@ -25,7 +25,7 @@ type world struct {
 	// Streams apart from each other, so that to draw more from one changes
 	// nothing in the others.
 	netRand, diskRand, faultRand, clientRand, nodeRand *rand.Rand
-	operatorRand, judgeRand                            *rand.Rand
+	operatorRand, judgeRand, aimRand                   *rand.Rand
 
 	nodes  []*node
 	net    network
@@ -36,9 +36,13 @@ type world struct {
 	service    Service // in place of clients, or nil
 	calm       bool    // faults are over, for now or for ever
 	faults     int
-	script     Script      // what befell
-	asleep     instant     // until when all stand still
-	steady     []raft.Term // by group, while nothing may disturb its leader
+	script     Script       // what befell
+	asleep     instant      // until when all stand still
+	steady     []raft.Term  // by group, while nothing may disturb its leader
+	armed      []Fault      // wait for a moment
+	struck     func(*Fault) // strike, for whom it calls in the end
+	staged     instant      // until when a scenario goes on
+	healed     int          // how many times faults have ended
 	slowest    struct{ leader, commit float64 }
 
 	operations  int
@@ -70,6 +74,7 @@ const (
 	nodeStream
 	operatorStream
 	judgeStream
+	aimStream
 )
 
 func stream(seed, name uint64) *rand.Rand {
@@ -97,12 +102,15 @@ func Run(cfg Config) (result Result) {
 		nodeRand:     stream(cfg.Seed, nodeStream),
 		operatorRand: stream(cfg.Seed, operatorStream),
 		judgeRand:    stream(cfg.Seed, judgeStream),
+		aimRand:      stream(cfg.Seed, aimStream),
 		outstanding:  map[uint64]*operation{},
 		commits:      map[uint64]commit{},
 		refused:      map[uint64]bool{},
 		hash:         14695981039346656037,
 	}
+	w.struck = w.strike
 	w.p = drawProfile(&cfg, stream(cfg.Seed, profileStream))
+	w.drawAims()
 	if cfg.Service != nil {
 		w.service = cfg.Service()
 		defer w.service.Close()

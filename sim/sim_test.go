@@ -183,7 +183,7 @@ func TestClientsOnly(t *testing.T) {
 			t.Errorf("seed %d: %v", seed, r.Err)
 		}
 	}
-	for _, planted := range []plant{acknowledgeEarly, unconfirmedRead} {
+	for _, planted := range []plant{acknowledgeEarly, unconfirmedRead, forgetVote} {
 		found := false
 		for seed := uint64(1); seed <= 200 && !found; seed++ {
 			r := Run(Config{Seed: seed, ClientsOnly: true, plant: planted})

@@ -64,6 +64,7 @@ func (g *group) writeSnapshot(meta raft.SnapshotMeta, view rsm.View, id uint64, 
 		g.w.count(countSnapshotTaken)
 		g.w.tracef("node %d, group %d: snapshot %v stored", g.n.id, g.id, info.Meta.ID)
 		g.judge.SnapshotStored(g.n.id, info.Meta)
+		g.w.arrived(g.n, SnapshotStored)
 		g.call(func() { done(info, nil) })
 	})
 }
@@ -397,6 +398,7 @@ func (r *receiver) ifWhole() {
 			return
 		}
 		g.judge.SnapshotStored(g.n.id, info.Meta)
+		g.w.arrived(g.n, SnapshotStored)
 		g.call(func() {
 			g.replica.SnapshotReceived(r.offer.From, r.offer.Term, r.offer.Round, info.Meta, int64(info.Size), &g.out)
 			r.done = true

@@ -158,6 +158,9 @@ func registerSubject(p *profile) *Subject {
 		New: func(Place) (rsm.StateMachine, error) { return newRegisters(), nil },
 		Draw: func(d *Draw) Op {
 			op := &check.RegisterOp{Key: d.Uint64N(registerKeys), Argument: d.ID}
+			if p.hot && op.Key >= registerKeys/2 {
+				op.Key %= 2
+			}
 			switch x := d.Float64(); {
 			case x < p.readShare:
 				return Op{Query: op.Key, Input: op}

@@ -152,9 +152,12 @@ func TestTamperedTraces(t *testing.T) {
 	}
 	for kind, places := range kinds {
 		for name, alter := range alterations {
+			if slices.Contains(strings.Fields(equivalent[kind].alterations), name) {
+				continue
+			}
 			rejected, tried := "", 0
 			// Some places, spread over the trace.
-			for k := 0; k < len(places) && rejected == ""; k += 1 + len(places)/40 {
+			for k := 0; k < len(places) && rejected == ""; k += 1 + len(places)/200 {
 				altered := alter(slices.Clone(places[k].records), places[k].at)
 				if altered == nil {
 					continue
@@ -170,9 +173,8 @@ func TestTamperedTraces(t *testing.T) {
 					rejected = v.Violation.Error()
 				}
 			}
-			known := slices.Contains(strings.Fields(equivalent[kind].alterations), name)
 			// Of a kind that is met once or twice an alteration may happen to fit.
-			if tried > 4 && rejected == "" && !known {
+			if tried > 4 && rejected == "" {
 				t.Errorf("%s %s: not rejected in %d places", kind, name, tried)
 			}
 		}
