@@ -29,7 +29,7 @@ const (
 // or a busy machine would find bugs where there are none.
 const (
 	processorSeconds = 240
-	patience         = 4 * time.Minute
+	patience         = 6 * time.Minute
 )
 
 // verdict is what one judge said of one mutant.
