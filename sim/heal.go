@@ -104,7 +104,8 @@ func (w *world) catchUp(before, committed []raft.Index, then func()) {
 		}
 		return nil
 	}, func() {
-		if after := w.lags(committed); slices.Max(after) > 0 {
+		after := w.lags(committed)
+		if slices.ContainsFunc(after, func(lag raft.Index) bool { return lag > 0 }) {
 			w.catchUp(after, committed, then)
 			return
 		}
@@ -125,17 +126,16 @@ func (w *world) newest() []raft.Index {
 	return committed
 }
 
-// lags gives for each node of which progress is demanded, and each group, how many of
-// the entries that were committed it has not applied.
+// lags gives for each node and each group how many of the entries that were committed
+// it has not applied; none where no progress is demanded.
 func (w *world) lags(committed []raft.Index) []raft.Index {
 	var lags []raft.Index
 	for _, n := range w.nodes {
-		if n.sick {
-			continue
-		}
 		for i, index := range committed {
 			applied := raft.Index(0)
-			if n.up && i < len(n.groups) && !n.groups[i].gone {
+			if n.sick {
+				applied = index
+			} else if n.up && i < len(n.groups) && !n.groups[i].gone {
 				applied = n.groups[i].replica.AppliedIndex()
 			}
 			lags = append(lags, max(index, applied)-applied)
