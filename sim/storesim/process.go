@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/quorate/quorate/rsm"
@@ -339,7 +338,7 @@ func equalCommits(got, want []store.Commit, compacted int64) error {
 	for i := range got {
 		g, w := got[i], want[i]
 		if g.Revision == compacted && w.Revision == compacted {
-			g.Events, w.Events = newest(g.Events), newest(w.Events)
+			g.Events, w.Events = twin.Newest(g.Events), twin.Newest(w.Events)
 		}
 		if g.Revision != w.Revision || len(g.Events) != len(w.Events) {
 			return fmt.Errorf("revision %d with %d events, want %d with %d", g.Revision, len(g.Events), w.Revision, len(w.Events))
@@ -355,17 +354,6 @@ func equalCommits(got, want []store.Commit, compacted int64) error {
 		}
 	}
 	return nil
-}
-
-// newest gives the last event of each key.
-func newest(events []store.Event) []store.Event {
-	var last []store.Event
-	for i, e := range events {
-		if !slices.ContainsFunc(events[i+1:], func(f store.Event) bool { return bytes.Equal(e.KV.Key, f.KV.Key) }) {
-			last = append(last, e)
-		}
-	}
-	return last
 }
 
 // snapshot gives the store's snapshot.

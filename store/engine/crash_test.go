@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/quorate/quorate/store/engine"
@@ -243,6 +244,56 @@ func TestPebbleFailingDisk(t *testing.T) {
 	}
 	if failed == 0 || lived == 0 {
 		t.Errorf("%d engines failed and %d went on; want some of each", failed, lived)
+	}
+}
+
+// TestPebbleManifestFails: Pebble's lock for manifests is never given back when one could
+// not be written. Nobody waits for it: who had begun to is told that the engine failed.
+func TestPebbleManifestFails(t *testing.T) {
+	x := newScript(t, 5)
+	x.run(30)
+	snapshot, err := x.e.NewSnapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	writing, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	x.disk.SetHook(func(op vfs.Op) vfs.Fault {
+		if !strings.Contains(op.Name, "MANIFEST") || op.Kind != vfs.OpSync && op.Kind != vfs.OpSyncData {
+			return vfs.Fault{}
+		}
+		once.Do(func() { close(writing) })
+		<-release
+		return vfs.Fault{Err: errors.New("input/output error")}
+	})
+	if err := errors.Join(x.batch(), x.e.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	<-writing
+	calls := map[string]func() error{
+		"Sync":                x.e.Sync,
+		"Checkpoint":          func() error { return x.e.Checkpoint("copy") },
+		"Close of a snapshot": snapshot.Close,
+		"Metrics": func() error {
+			x.e.Metrics()
+			return x.e.Err()
+		},
+	}
+	var begun, done sync.WaitGroup
+	for name, call := range calls {
+		begun.Add(1)
+		done.Go(func() {
+			begun.Done()
+			if err := call(); err == nil {
+				t.Errorf("%s: no error of an engine that has failed", name)
+			}
+		})
+	}
+	begun.Wait()
+	close(release)
+	done.Wait()
+	if err := x.e.Close(); err == nil {
+		t.Error("Close: no error of an engine that has failed")
 	}
 }
 

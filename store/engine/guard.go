@@ -2,9 +2,7 @@ package engine
 
 import (
 	"errors"
-	"io"
 	"strings"
-	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -99,29 +97,6 @@ func (g guardFS) GetDiskUsage(dir string) (vfs.DiskUsage, error) {
 		return vfs.DiskUsage{}, vfs.ErrUnsupported
 	}
 	return g.FS.GetDiskUsage(dir)
-}
-
-// Lock is let go by Pebble.Close, also after a failure.
-func (g guardFS) Lock(name string) (io.Closer, error) {
-	l, err := g.FS.Lock(name)
-	if err != nil {
-		return nil, err
-	}
-	once := &onceCloser{c: l}
-	g.log.lock.Store(once)
-	return once, nil
-}
-
-// onceCloser is closed by Pebble or in place of it.
-type onceCloser struct {
-	c    io.Closer
-	once sync.Once
-	err  error
-}
-
-func (o *onceCloser) Close() error {
-	o.once.Do(func() { o.err = o.c.Close() })
-	return o.err
 }
 
 func (g guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

@@ -176,8 +176,6 @@ type pebbleLog struct {
 	err    error
 	dead   chan struct{} // closed with err set
 	opened atomic.Bool
-	// lock is on the directory.
-	lock atomic.Pointer[onceCloser]
 }
 
 // survivable gives back an error that Pebble takes without harm. With any other the
@@ -346,8 +344,7 @@ func (s *pebbleSnapshot) NewIterator(lower, upper []byte) (Iterator, error) {
 
 func (s *pebbleSnapshot) Close() error {
 	defer s.p.gate.leave()
-	_, err := patient(s.p, func() (struct{}, error) { return struct{}{}, s.snapshot.Close() })
-	return err
+	return s.p.patient(s.snapshot.Close)
 }
 
 // Flush starts to write out what is in memory.
@@ -392,8 +389,7 @@ func (p *Pebble) Checkpoint(dir string) error {
 	if err := p.flush(); err != nil {
 		return err
 	}
-	_, err := patient(p, func() (struct{}, error) { return struct{}{}, p.db.Checkpoint(dir) })
-	return err
+	return p.patient(func() error { return p.db.Checkpoint(dir) })
 }
 
 // Metrics asks Pebble, which takes some microseconds.
@@ -423,54 +419,51 @@ func (p *Pebble) Metrics() Metrics {
 }
 
 func (p *Pebble) metrics() (*pebble.Metrics, error) {
-	return patient(p, func() (*pebble.Metrics, error) { return p.db.Metrics(), nil })
+	found := make(chan *pebble.Metrics, 1) // who is left alone may still answer
+	if err := p.patient(func() error { found <- p.db.Metrics(); return nil }); err != nil {
+		return nil, err
+	}
+	return <-found, nil
 }
 
 // patient makes a call that needs Pebble's lock for manifests, which is held for ever
 // when one could not be written. The call is left alone when the engine fails.
-func patient[T any](p *Pebble, call func() (T, error)) (result T, err error) {
-	type answer struct {
-		result T
-		err    error
-	}
-	answers := make(chan answer, 1)
+func (p *Pebble) patient(call func() error) error {
+	answer := make(chan error, 1)
 	go func() {
-		var a answer
+		var err error
 		defer func() {
 			if p.log.failed() != nil {
 				// Pebble may be in a state of which it says that it cannot be.
 				_ = recover()
 			}
-			answers <- a
+			answer <- err
 		}()
-		a.result, a.err = call()
+		err = call()
 	}()
 	select {
-	case a := <-answers:
-		return a.result, errors.Join(a.err, p.log.failed())
+	case err := <-answer:
+		return errors.Join(err, p.log.failed())
 	case <-p.log.dead:
-		return result, p.log.failed()
+		return p.log.failed()
 	}
 }
 
-// Close waits for iterators and snapshots. An engine that has failed lets go of its
-// directory and is left where it is: its goroutines may be waiting for ever.
+// Close waits for iterators and snapshots. An engine that has failed is left where it
+// is, its lock on the directory included, until the process ends: its goroutines may be
+// waiting for ever.
 func (p *Pebble) Close() error {
 	p.pressure.close()
 	if !p.gate.close() {
 		return nil
 	}
-	err := p.log.failed()
-	if err == nil {
-		_, err = patient(p, func() (struct{}, error) { return struct{}{}, p.db.Close() })
-	}
-	if p.log.failed() != nil {
-		if lock := p.log.lock.Load(); lock != nil {
-			err = errors.Join(err, lock.Close())
-		}
+	if err := p.log.failed(); err != nil {
 		return err
 	}
-	p.cache.Unref()
+	err := p.patient(p.db.Close)
+	if p.log.failed() == nil {
+		p.cache.Unref()
+	}
 	return err
 }
 

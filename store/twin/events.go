@@ -1,6 +1,11 @@
 package twin
 
-import "github.com/quorate/quorate/store"
+import (
+	"bytes"
+	"slices"
+
+	"github.com/quorate/quorate/store"
+)
 
 // Events gives what the revisions [from, to] changed of the keys that are wanted,
 // all of a revision together, with what each change replaced. What compaction took
@@ -42,18 +47,7 @@ func (m *Twin) History(from int64, prevs bool) ([]store.Commit, bool) {
 	for i := range commits {
 		c := &commits[i]
 		if c.Revision == m.Compacted {
-			// A version that its own revision replaced went with the compaction.
-			last := map[string]int{}
-			for j := range c.Events {
-				last[string(c.Events[j].KV.Key)] = j
-			}
-			kept := c.Events[:0]
-			for j := range c.Events {
-				if last[string(c.Events[j].KV.Key)] == j {
-					kept = append(kept, c.Events[j])
-				}
-			}
-			c.Events = kept
+			c.Events = Newest(c.Events)
 		}
 		for j := range c.Events {
 			if !prevs || c.Revision-1 < m.Compacted {
@@ -62,4 +56,16 @@ func (m *Twin) History(from int64, prevs bool) ([]store.Commit, bool) {
 		}
 	}
 	return commits, true
+}
+
+// Newest gives the last event of each key, in order: what is left of a revision when it
+// is compacted. A version that its own revision replaced goes with the compaction.
+func Newest(events []store.Event) []store.Event {
+	var kept []store.Event
+	for i, e := range events {
+		if !slices.ContainsFunc(events[i+1:], func(later store.Event) bool { return bytes.Equal(e.KV.Key, later.KV.Key) }) {
+			kept = append(kept, e)
+		}
+	}
+	return kept
 }
