@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -209,13 +210,14 @@ func (w *world) quiet() error {
 			return fmt.Errorf("client %d waits", c.id)
 		}
 	}
+	var unequal error
 	for _, g := range w.judges {
 		if err := g.Converged(); err != nil && !w.cfg.ClientsOnly {
-			return err
+			unequal = errors.Join(unequal, err)
 		}
 	}
 	if w.service != nil {
-		return w.service.Quiet()
+		return errors.Join(w.service.Quiet(), unequal)
 	}
-	return nil
+	return unequal
 }

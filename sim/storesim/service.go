@@ -169,7 +169,12 @@ func (s *Service) Probe(r *rand.Rand) []byte {
 }
 
 // Stop has the clients begin nothing new.
-func (s *Service) Stop() { s.stopped = true }
+func (s *Service) Stop() {
+	s.stopped = true
+	for _, v := range s.viewers {
+		v.rouse()
+	}
+}
 
 // Quiet says what is still under way.
 func (s *Service) Quiet() error {

@@ -20,6 +20,7 @@ type viewer struct {
 	s     *Service
 	id    int
 	task  *task
+	rouse func() // ends its rest
 	pace  time.Duration
 	views []*view
 	// canceled are those of which it may still be said that they were created, or
@@ -65,11 +66,27 @@ func (v *viewer) run() {
 		if v.s.stopped {
 			pace = min(pace, v.s.world.ElectionTimeout()/8)
 		}
-		v.s.sleep(time.Duration(v.rand().ExpFloat64() * float64(pace)))
+		v.rest(time.Duration(v.rand().ExpFloat64() * float64(pace)))
 		if err := v.look(); err != nil {
 			v.s.world.Fail(fmt.Errorf("viewer %d: %w", v.id, err))
 			return
 		}
+	}
+}
+
+// rest waits for a while, at most until the service stops: a viewer that draws a long
+// rest just before would be found asleep by who asks whether it was told of everything.
+func (v *viewer) rest(d time.Duration) {
+	over := false
+	v.rouse = func() {
+		if !over {
+			over = true
+			v.task.wake()
+		}
+	}
+	v.s.world.After(d, v.rouse)
+	for !over {
+		v.s.park()
 	}
 }
 
