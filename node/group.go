@@ -24,8 +24,10 @@ type Group struct {
 	logger *slog.Logger
 
 	// The worker's lock guards inbox and queued; the worker's goroutine alone
-	// uses work, out, replica, timers, gone and trace.
+	// uses work, batch, out, replica, timers, gone and trace.
 	inbox, work inbox
+	batching    batching
+	batch       []replica.Proposal // that was cut
 	queued      bool
 	out         replica.Output
 	replica     *replica.Replica
@@ -65,7 +67,6 @@ type inbox struct {
 	envelopes []transport.Envelope
 	bytes     int // of envelopes
 	reads     []replica.Reader
-	proposals []replica.Proposal
 	answers   []forwardedAnswer
 }
 
@@ -288,9 +289,10 @@ func (g *Group) postProposal(p *proposal) bool {
 	if g.released() {
 		return false
 	}
-	g.inbox.proposals = append(g.inbox.proposals, p)
-	w.urgent = true
-	w.enqueue(g)
+	if g.batching.add(p) {
+		w.urgent = true
+		w.enqueue(g)
+	}
 	return true
 }
 
@@ -376,9 +378,7 @@ func (g *Group) process(now int64) {
 			}
 		}
 	}
-	if len(in.proposals) > 0 {
-		g.propose(now, in.proposals)
-	}
+	g.proposeBatch(now)
 	if len(in.answers) > 0 && !g.gone {
 		g.sendAnswers(in.answers)
 	}
@@ -407,6 +407,7 @@ func (g *Group) propose(now int64, proposals []replica.Proposal) {
 		return
 	}
 	batch := takeProposals(proposals)
+	g.batching.measure(batch)
 	if g.cfg.Forward && g.leadership.Load().State != raft.Leader {
 		g.forward(batch)
 		return
@@ -424,12 +425,10 @@ func (in *inbox) reset() {
 	clear(in.calls)
 	clear(in.envelopes)
 	clear(in.reads)
-	clear(in.proposals)
 	clear(in.answers)
 	*in = inbox{
 		applied: in.applied[:0], calls: in.calls[:0], envelopes: in.envelopes[:0],
-		reads: in.reads[:0], proposals: in.proposals[:0],
-		answers: in.answers[:0],
+		reads: in.reads[:0], answers: in.answers[:0],
 	}
 }
 
@@ -548,7 +547,14 @@ func (g *Group) halt() {
 	g.replica.Stop()
 	g.abandonForwards()
 	g.timers.slots = [timerSlots]timerSlot{}
-	g.worker.timers.fix(g)
+	w := g.worker
+	w.timers.fix(g)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if g.batching.held {
+		g.batching.held = false
+		w.enqueue(g)
+	}
 }
 
 // letGo ends the group's part on the worker, for Close.
@@ -559,10 +565,10 @@ func (g *Group) letGo() {
 	w := g.worker
 	w.mu.Lock()
 	close(g.closed)
-	late := g.inbox
-	g.inbox = inbox{}
+	late, proposals := g.inbox, g.batching.waiting
+	g.inbox, g.batching.waiting = inbox{}, nil
 	w.mu.Unlock()
-	for _, p := range late.proposals {
+	for _, p := range proposals {
 		p.Done(replica.Stopped, rsm.Result{})
 	}
 	for _, r := range late.reads {

@@ -21,6 +21,7 @@ type proposal struct {
 	state   atomic.Int32
 	outcome replica.Outcome
 	result  rsm.Result
+	after   int64         // what batching.measured is to be told, or 0
 	done    chan struct{} // capacity 1
 }
 
@@ -49,6 +50,10 @@ func (p *proposal) Command() []byte { return p.command }
 func (p *proposal) Done(outcome replica.Outcome, result rsm.Result) {
 	p.group.pendingBytes.Add(-p.size)
 	p.outcome, p.result = outcome, result
+	if p.after != 0 {
+		p.group.batching.measured(p.after)
+		p.after = 0
+	}
 	p.state.Store(encoded)
 	p.done <- struct{}{}
 }

@@ -27,7 +27,8 @@ type timerSlot struct {
 const (
 	protocolTimers = int(raft.TransferTimer) + 1
 	forwardSlot    = protocolTimers + 2 // the node's own
-	timerSlots     = forwardSlot + 1
+	batchSlot      = forwardSlot + 1
+	timerSlots     = batchSlot + 1
 )
 
 // slotOf places the replica's own timers behind the protocol's.
@@ -80,6 +81,10 @@ func (g *Group) fireTimers(now int64) {
 		if i == forwardSlot {
 			g.timers.slots[i] = timerSlot{}
 			g.forwardsExpired(slot.generation)
+			continue
+		}
+		if i == batchSlot {
+			g.waited(now)
 			continue
 		}
 		kind := kindOf(i)

@@ -1,18 +1,12 @@
 package node
 
 import (
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/transport"
 )
-
-// cutYields is how often a worker lets other goroutines run before it cuts a
-// batch of proposals: clients that were just answered are in the run queue and
-// about to propose again. A timer would be a thousand times too coarse.
-const cutYields = 8
 
 // A worker steps the groups that were given to it, one at a time. Everything that
 // happens to a group goes through its inbox; a wake-up takes all that arrived
@@ -34,6 +28,7 @@ type worker struct {
 	alarm   *time.Timer
 	sends   []peerSends
 	updates []queuedUpdate
+	yielded time.Duration // how long cutYields take, smoothed
 	done    chan struct{}
 }
 
@@ -117,15 +112,14 @@ func (w *worker) take() ([]*Group, bool) {
 	if w.urgent {
 		w.urgent = false
 		w.mu.Unlock()
-		for range cutYields {
-			runtime.Gosched()
-		}
+		w.yield()
 		w.mu.Lock()
 	}
-	groups := w.ready
+	groups, now := w.ready, w.node.now()
 	w.ready, w.spare = w.spare[:0], groups
 	for _, g := range groups {
 		g.inbox, g.work = g.work, g.inbox
+		g.collect(now)
 		g.queued = false
 	}
 	return groups, true
