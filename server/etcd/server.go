@@ -45,8 +45,18 @@ type Config struct {
 
 // streamWorkers is how many goroutines serve one request after the other. Their
 // stacks have grown already, which takes longer than anything that we do for a put.
-// When all are busy, further requests have goroutines of their own.
-const streamWorkers = 1024
+// When all are busy, further requests have goroutines of their own. They take turns,
+// and the garbage collector shrinks the stack of one that waits long: so they are not
+// more than are busy at once under a heavy load.
+const streamWorkers = 128
+
+// What a client may send on a stream, and on a connection, before it is read: as much
+// as grpc-go would find out to be useful at most. To find out it sends a ping after
+// what it reads, which costs both sides more than a small request.
+const (
+	streamWindow = 4 << 20
+	connWindow   = 16 << 20
+)
 
 // overheadBytes is what a message may have beyond MaxRequestBytes: what it grows
 // by as a command, and what is refused with a better text than grpc-go's.
@@ -81,6 +91,8 @@ func New(config Config) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: config.KeepAliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: config.KeepAliveInterval, Timeout: config.KeepAliveTimeout}),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(s.interceptUnary),
 		grpc.StreamInterceptor(s.interceptStream),
