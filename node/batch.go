@@ -28,6 +28,9 @@ const (
 	waitFactor = 8
 	// waitMin is the shortest such wait.
 	waitMin = 2 * time.Millisecond
+	// yieldMax is what counts of a single measurement: this process may have been
+	// stopped meanwhile.
+	yieldMax = 2 * time.Millisecond
 )
 
 // batching is a group's proposals that are in no batch yet.
@@ -75,7 +78,8 @@ func (w *worker) yield() {
 	for range cutYields {
 		runtime.Gosched()
 	}
-	w.yielded += (time.Duration(w.node.now()-began) - w.yielded) / 8
+	took := min(time.Duration(w.node.now()-began), yieldMax)
+	w.yielded += (took - w.yielded) / 8
 }
 
 // patience is how long proposals may wait for others.
