@@ -96,10 +96,10 @@ func (t *Transport) accept() {
 		if len(t.inbound.waiting) >= t.config.MaxHandshakes {
 			// The oldest had the longest time. A stranger who opens many
 			// connections must open them faster than a handshake takes to keep
-			// nodes out.
+			// nodes out. It is counted before anybody can see it.
+			t.counters.crowded.Add(1)
 			_ = t.inbound.waiting[0].Close()
 			t.inbound.waiting = slices.Delete(t.inbound.waiting, 0, 1)
-			t.counters.crowded.Add(1)
 		}
 		t.inbound.waiting = append(t.inbound.waiting, conn)
 		t.wg.Go(func() { t.serve(conn) })
