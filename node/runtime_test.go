@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -179,6 +180,49 @@ func TestWritingGoesOnWhileASegmentIsMade(t *testing.T) {
 		close(release)
 		c.stopAll()
 	})
+}
+
+// PS-07: a log that failed while the next segment was made has failed, also if nothing is
+// to be written: the node says so at once, and not when the next proposal comes. A
+// disk that is full is no failure.
+func TestFailureWhileASegmentIsMade(t *testing.T) {
+	for _, fault := range []error{errors.New("bad disk"), vfs.ErrNoSpace} {
+		t.Run(fault.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 1)
+				c.start(1)
+				c.propose("first", 1)
+				synctest.Wait() // the second segment is ready
+				var faults atomic.Int64
+				c.disks[1].SetHook(func(op vfs.Op) vfs.Fault {
+					if op.Kind == vfs.OpPreallocate {
+						faults.Add(1)
+						return vfs.Fault{Err: fault}
+					}
+					return vfs.Fault{}
+				})
+				command := make([]byte, 16<<10)
+				for range 24 { // into the second segment of 256 KiB, and not through it
+					_, err := c.groups[1].Propose(patience(t), command)
+					synctest.Wait()
+					if faults.Load() > 0 {
+						break // the answer may have come too late
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				if faults.Load() == 0 {
+					t.Error("no segment was made")
+				}
+				if err := c.groups[1].err(); errors.Is(err, ErrGroupStopped) == errors.Is(fault, vfs.ErrNoSpace) {
+					t.Errorf("the group says %v", err)
+				}
+				c.disks[1].SetHook(nil)
+				_ = c.nodes[1].Close() // reports the disk's error
+			})
+		})
+	}
 }
 
 // slowPicture is a state machine whose snapshots take as long as a test likes.

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/vfs"
 	"github.com/quorate/quorate/wal"
 )
 
@@ -67,6 +69,14 @@ func (s *syncer) call(f func()) bool {
 	case <-s.ended:
 		return false
 	}
+}
+
+// wakeUp has the goroutine look at the log, though there is nothing to write.
+func (s *syncer) wakeUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, func() {})
+	s.signal()
 }
 
 func (s *syncer) signal() {
@@ -165,8 +175,11 @@ func (s *syncer) prepare() {
 	}
 	s.preparing.Go(func() {
 		defer s.busy.Store(false)
-		if err := s.node.log.Prepare(); err != nil {
+		err := s.node.log.Prepare()
+		if errors.Is(err, vfs.ErrNoSpace) {
 			s.node.cfg.Logger.Warn("cannot prepare the next log segment; it will be tried again when it is needed", "error", err)
+		} else if err != nil {
+			s.wakeUp() // the log has failed, and the next look at it says so
 		}
 	})
 }

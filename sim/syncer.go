@@ -130,12 +130,12 @@ func (s *syncer) maintain() {
 				return
 			}
 			s.countRecycling()
-			if err := n.log.Prepare(); err != nil {
+			err := n.log.Prepare()
+			if errors.Is(err, vfs.ErrNoSpace) {
 				n.checkPower(err)
 				n.w.tracef("node %d: cannot prepare a segment: %v", n.id, err)
-				if !n.hurt && !errors.Is(err, vfs.ErrNoSpace) {
-					n.w.fail(fmt.Errorf("node %d: prepare a segment: %w", n.id, err))
-				}
+			} else if err != nil {
+				n.fail(fmt.Errorf("prepare: %w", err))
 			}
 		})
 	}
