@@ -34,8 +34,8 @@ type node struct {
 	paused instant // until when the process is stopped
 
 	fault diskFault
-	// other is what the disk would be had the last power loss kept nothing, if
-	// that one tore sectors.
+	// other is what the disk would be had each power loss since the process last ran
+	// kept nothing, if one of them tore sectors.
 	other *vfs.Mem
 	// hurt: its disk failed in this boot, so that giving up is right.
 	hurt bool
@@ -120,8 +120,8 @@ func (n *node) start() {
 		n.disk, n.other = n.other, nil
 		err = n.open()
 	}
-	n.other = nil
 	if err == nil {
+		n.other = nil
 		return
 	}
 	switch n.checkPower(err); {
@@ -303,9 +303,11 @@ func (n *node) lose(f *Fault) {
 	n.loss = nil
 	o := vfs.CrashOptions{Data: f.Data, Entries: f.Entries, Rand: stream(f.Draw+uint64(n.id), diskStream)}
 	n.w.tracef("node %d: power lost, keeps data %v, entries %v", n.id, o.Data, o.Entries)
-	n.other = nil
-	if o.Data == vfs.KeepTorn || o.Data == vfs.KeepMixed {
-		n.other = n.disk.CrashClone(vfs.CrashOptions{})
+	if n.other == nil && (o.Data == vfs.KeepTorn || o.Data == vfs.KeepMixed) {
+		n.other = n.disk
+	}
+	if n.other != nil {
+		n.other = n.other.CrashClone(vfs.CrashOptions{})
 		n.other.SetHook(nil)
 		n.other.SetCapacity(0)
 	}
