@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quorate/quorate/internal/replica"
+	"github.com/quorate/quorate/rsm"
 )
 
 // crowded gives a group of one replica on a node whose processors are all busy, to
@@ -117,6 +118,26 @@ func TestNothingWaitsWhereProcessorsAreIdle(t *testing.T) {
 	})
 }
 
+// Processors that are scarce no more are found out by what is proposed.
+func TestWaitingEndsWhenProcessorsAreIdleAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := crowded(t, 10, nil)
+		g.call(func() { g.worker.yielded = time.Millisecond })
+		synctest.Wait()
+		if took := together(g, 1)[0]; took == 0 {
+			t.Error("nothing waited while processors were scarce")
+		}
+		for range 20 {
+			together(g, 1) // in a bubble it takes no time to let others run
+		}
+		g.call(func() { g.batching.usual.Store(16 * 10) })
+		synctest.Wait()
+		if took := together(g, 1)[0]; took != 0 {
+			t.Errorf("a proposal took %v, want nothing", took)
+		}
+	})
+}
+
 // What is usual follows from what happens: one caller alone is one, and fifty whose
 // batches overlap are fifty, however many batches they make.
 func TestUsualProposals(t *testing.T) {
@@ -147,6 +168,19 @@ func TestUsualProposals(t *testing.T) {
 			t.Errorf("batches of %v: %d proposals are usual, want %d", batches, usual, want)
 		}
 	}
+}
+
+// A caller who proposes one after the other is found out to be alone.
+func TestOneCallerIsUsuallyAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := crowded(t, 100, func(cfg *Config) { cfg.MaxBatchDelay = -1 })
+		for range 60 {
+			together(g, 1)
+		}
+		if usual := g.batching.usual.Load() / 16; usual != 1 {
+			t.Errorf("%d proposals are usual, want 1", usual)
+		}
+	})
 }
 
 // A proposal that waits may be taken back, and is certainly not applied then.
@@ -208,17 +242,10 @@ func TestProposalsThatWaitAreAnsweredAtTheEnd(t *testing.T) {
 // A follower's proposals wait before they are forwarded.
 func TestForwardedProposalsWaitForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3)
-		forwarded(c)
-		c.start(c.voters...)
+		c, leader, follower := forwarding3(t)
 		defer c.stopAll()
-		leader := c.leader(c.voters...)
-		follower := c.voters[int(leader)%3]
 		c.propose("first", leader)
 		g := c.groups[follower]
-		if err := g.Ready(patience(t)); err != nil {
-			t.Fatal(err)
-		}
 		for count, want := range map[int]time.Duration{2: 5 * time.Millisecond, 3: 0} {
 			crowd(g, 3)
 			for _, took := range together(g, count) {
@@ -228,4 +255,13 @@ func TestForwardedProposalsWaitForOthers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A proposal measures once: it is used again for another.
+func TestProposalMeasuresOnce(t *testing.T) {
+	p := &proposal{group: &Group{}, done: make(chan struct{}, 1), after: 1}
+	p.Done(replica.Applied, rsm.Result{})
+	if p.after != 0 {
+		t.Errorf("it would measure again from %d", p.after)
+	}
 }

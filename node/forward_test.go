@@ -19,6 +19,20 @@ import (
 
 func forwarded(c *cluster) { c.group = func(cfg *GroupConfig) { cfg.Forward = true } }
 
+// forwarding3 starts three nodes that forward, and waits until all know the leader.
+func forwarding3(t *testing.T) (c *cluster, leader, follower raft.NodeID) {
+	c = newCluster(t, 3)
+	forwarded(c)
+	c.start(c.voters...)
+	for _, id := range c.voters {
+		if err := c.groups[id].Ready(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leader = c.leader(c.voters...)
+	return c, leader, c.voters[int(leader)%3]
+}
+
 // CS-02: with forwarding every node takes proposals, each answered with its own
 // result, and each applied once.
 func TestForwardedProposals(t *testing.T) {
@@ -64,16 +78,7 @@ func TestForwardedProposals(t *testing.T) {
 // certainly not applied.
 func TestForwardToALeaderThatGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3)
-		forwarded(c)
-		c.start(c.voters...)
-		leader := c.leader(c.voters...)
-		follower := c.voters[int(leader)%3]
-		for _, id := range c.voters {
-			if err := c.groups[id].Ready(patience(t)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		c, leader, follower := forwarding3(t)
 		c.network.Cut(follower, leader)
 		c.network.Cut(leader, follower)
 		began := time.Now()
@@ -93,17 +98,8 @@ func TestForwardToALeaderThatGoesAway(t *testing.T) {
 // a transport is given then may be sent later or not, and its outcome be unknown.
 func TestForwardWithoutAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3)
-		forwarded(c)
-		c.start(c.voters...)
+		c, leader, follower := forwarding3(t)
 		defer c.stopAll()
-		leader := c.leader(c.voters...)
-		follower := c.voters[int(leader)%3]
-		for _, id := range c.voters {
-			if err := c.groups[id].Ready(patience(t)); err != nil {
-				t.Fatal(err)
-			}
-		}
 		connection := (*handler)(c.nodes[follower])
 		connection.PeerDown(leader, errors.New("lost"))
 		for range 3 {
