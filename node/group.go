@@ -23,12 +23,12 @@ type Group struct {
 	cfg    GroupConfig
 	logger *slog.Logger
 
-	// The worker's lock guards inbox and queued; the worker's goroutine alone
-	// uses work, batch, out, replica, timers, gone and trace.
+	// The worker's lock guards inbox, queued and what batching says; the worker's
+	// goroutine alone uses work, batch, out, replica, timers, gone and trace.
 	inbox, work inbox
+	queued      bool
 	batching    batching
 	batch       []replica.Proposal // that was cut
-	queued      bool
 	out         replica.Output
 	replica     *replica.Replica
 	timers      groupTimers

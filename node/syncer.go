@@ -71,14 +71,6 @@ func (s *syncer) call(f func()) bool {
 	}
 }
 
-// wakeUp has the goroutine look at the log, though there is nothing to write.
-func (s *syncer) wakeUp() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls = append(s.calls, func() {})
-	s.signal()
-}
-
 func (s *syncer) signal() {
 	if s.sleeping {
 		s.sleeping = false
@@ -179,7 +171,7 @@ func (s *syncer) prepare() {
 		if errors.Is(err, vfs.ErrNoSpace) {
 			s.node.cfg.Logger.Warn("cannot prepare the next log segment; it will be tried again when it is needed", "error", err)
 		} else if err != nil {
-			s.wakeUp() // the log has failed, and the next look at it says so
+			s.call(func() {}) // the log has failed, and the next look at it says so
 		}
 	})
 }

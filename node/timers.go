@@ -78,12 +78,12 @@ func (g *Group) fireTimers(now int64) {
 		if slot.deadline == 0 || slot.deadline > now {
 			continue
 		}
-		if i == forwardSlot {
+		switch i {
+		case forwardSlot:
 			g.timers.slots[i] = timerSlot{}
 			g.forwardsExpired(slot.generation)
 			continue
-		}
-		if i == batchSlot {
+		case batchSlot:
 			g.waited(now)
 			continue
 		}

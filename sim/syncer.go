@@ -132,7 +132,6 @@ func (s *syncer) maintain() {
 			s.countRecycling()
 			err := n.log.Prepare()
 			if errors.Is(err, vfs.ErrNoSpace) {
-				n.checkPower(err)
 				n.w.tracef("node %d: cannot prepare a segment: %v", n.id, err)
 			} else if err != nil {
 				n.fail(fmt.Errorf("prepare: %w", err))
