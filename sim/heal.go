@@ -14,6 +14,13 @@ import (
 const (
 	leaderWithin = 3
 	commitWithin = 5
+	// behind is how many entries a node may lack, and be in time for that: all of
+	// the quorum may be needed to commit.
+	behind = 64
+	// catchUpWithin is in how many election timeouts a node that is behind has to
+	// halve what it lacks, which is much where links are slow, windows narrow and
+	// clients busy.
+	catchUpWithin = 10
 )
 
 // longest is the longest time for which an election timer runs.
@@ -55,6 +62,9 @@ func (w *world) heal(f *Fault, then func()) {
 		w.poll(leaderWithin*w.longest(), every, check.Progress, w.governed, func() {
 			w.slowest.leader = max(w.slowest.leader, float64(w.now-begun)/float64(w.longest()))
 			left := commitWithin*w.longest() - time.Duration(w.now-begun)
+			for lag := slices.Max(w.lags(quorum, w.newest())); lag > behind; lag /= 2 {
+				left += catchUpWithin * w.p.election
+			}
 			w.probe(0, left, func() {
 				w.slowest.commit = max(w.slowest.commit, float64(w.now-begun)/float64(w.longest()))
 				w.count(countQuorumProgress)
@@ -82,7 +92,7 @@ func (w *world) healRest(then func()) {
 				w.steady[i] = w.judges[i].LastTerm()
 			}
 			newest := w.newest()
-			w.catchUp(w.lags(newest), newest, func() {
+			w.catchUp(w.lags(w.sound(), newest), newest, func() {
 				w.probe(w.sound(), 10*w.p.election, func() {
 					w.count(countProgress)
 					then()
@@ -92,19 +102,18 @@ func (w *world) healRest(then func()) {
 	})
 }
 
-// catchUp waits until everyone has applied what was committed when it began. Within ten
-// timeouts each has to halve what it lacks, which is much where links are slow, windows
-// narrow and clients busy.
+// catchUp waits until everyone has applied what was committed when it began, of which
+// each has to halve what it lacks within catchUpWithin.
 func (w *world) catchUp(before, committed []raft.Index, then func()) {
-	w.poll(10*w.p.election, w.p.election/4, check.Progress, func() error {
-		for i, lag := range w.lags(committed) {
+	w.poll(catchUpWithin*w.p.election, w.p.election/4, check.Progress, func() error {
+		for i, lag := range w.lags(w.sound(), committed) {
 			if lag > before[i]/2 {
 				return fmt.Errorf("a node lacks %d entries, and %d ten timeouts ago", lag, before[i])
 			}
 		}
 		return nil
 	}, func() {
-		after := w.lags(committed)
+		after := w.lags(w.sound(), committed)
 		if slices.ContainsFunc(after, func(lag raft.Index) bool { return lag > 0 }) {
 			w.catchUp(after, committed, then)
 			return
@@ -127,13 +136,13 @@ func (w *world) newest() []raft.Index {
 }
 
 // lags gives for each node and each group how many of the entries that were committed
-// it has not applied; none where no progress is demanded.
-func (w *world) lags(committed []raft.Index) []raft.Index {
+// it has not applied, if it is one of these nodes.
+func (w *world) lags(of NodeSet, committed []raft.Index) []raft.Index {
 	var lags []raft.Index
 	for _, n := range w.nodes {
 		for i, index := range committed {
 			applied := raft.Index(0)
-			if n.sick {
+			if !of.Has(n.id) {
 				applied = index
 			} else if n.up && i < len(n.groups) && !n.groups[i].gone {
 				applied = n.groups[i].replica.AppliedIndex()
