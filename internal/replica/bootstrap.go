@@ -15,8 +15,8 @@ import (
 // entry 1, which records their incarnations, and the others take it over from
 // whoever has it. One writer makes entry 1 unique even if a member loses its disk
 // half-way: an attestation counts only for the incarnation of the founder that it
-// was given to, and a member takes entry 1 over only if it names every member's
-// incarnation as that member last told it.
+// was given to, and a member takes entry 1 over only if that founder wrote it, if it
+// knows one.
 type bootstrap struct {
 	cfg        Config
 	known      []attestation // of each voter, ordered by id
@@ -182,10 +182,9 @@ func (b *bootstrap) adopt(r *Replica, from raft.NodeID, theirs raft.Configuratio
 			b.cfg.Group, b.cfg.Raft.ID, uint64(own.Incarnation), uint64(b.cfg.Incarnation), b.cfg.Raft.ID))
 		return
 	}
-	for _, a := range b.known {
-		if m, ok := c.Member(a.id); ok && a.incarnation != 0 && m.Incarnation != a.incarnation {
-			return // a late message: that member lost its disk since
-		}
+	founder := b.known[0]
+	if m, ok := c.Member(founder.id); ok && founder.incarnation != 0 && m.Incarnation != founder.incarnation {
+		return // a late message: the founder lost its disk since, and may write another
 	}
 	if theirs.ID.Index == 1 {
 		b.write(c, out)

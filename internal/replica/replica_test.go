@@ -473,6 +473,41 @@ func TestAttestationIsBoundToAnIncarnation(t *testing.T) {
 	}
 }
 
+// MB-18: a member takes entry 1 over although another has lost its disk since it was
+// written, but not if that is the founder, which may write another.
+func TestEntryOneIsTakenOverFromItsFounder(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		wiped raft.NodeID
+		taken bool
+	}{{"another member", 2, true}, {"the founder", 1, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			n := newLab(t, 3).node(3)
+			hears := func(from raft.NodeID, b transport.Bootstrap) {
+				t.Helper()
+				err := n.replica.Receive(transport.Envelope{
+					Group: 7, Message: raft.Message{From: from, To: 3}, Bootstrap: &b,
+				}, &n.out)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			var began raft.Configuration
+			for id := raft.NodeID(1); id <= 3; id++ {
+				began.Members = append(began.Members, raft.Member{ID: id, Incarnation: raft.Incarnation(100 + id), Role: raft.Voter})
+			}
+			hears(test.wiped, transport.Bootstrap{Incarnation: 999, Seen: n.config.Incarnation, Empty: true})
+			hears(3-test.wiped, transport.Bootstrap{
+				Incarnation:   raft.Incarnation(100 + 3 - test.wiped),
+				Configuration: raft.ConfigurationEntry{ID: raft.EntryID{Term: 1, Index: 1}, Configuration: began},
+			})
+			if taken := len(n.out.Updates) > 0; taken != test.taken {
+				t.Errorf("takes entry 1 over: %v, want %v", taken, test.taken)
+			}
+		})
+	}
+}
+
 // CM-08: a proposer is answered after commit and apply, with its own result.
 func TestProposeAnswersWithTheResult(t *testing.T) {
 	l := newLab(t, 3)
