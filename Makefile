@@ -70,8 +70,9 @@ compat: ## etcd's clients on real servers, and the same operations to an etcd: m
 	etcdctl34=$$(.ci/etcdctl-3.4) && cd compat && ETCDCTL34="$$etcdctl34" $(GO) test -p 1 -timeout 20m ./...
 
 .PHONY: explore
-explore: ## the model check of raft at every scope: up to an hour, 4 GB
+explore: ## the model check of raft at every scope: up to an hour, 5 GB
 	$(GO) run -tags invariants ./cmd/quorate check --long
+	$(GO) run ./cmd/quorate check --clients
 
 .PHONY: nemesis
 nemesis: ## real servers under every fault, NEMESIS_TIME (5m) each of 3 and 5 members: docs/nemesis.md

@@ -24,6 +24,10 @@ type Options struct {
 	// they rest on, so as to see what a bug comes to. What stops a replica, since
 	// it finds itself broken, counts as well.
 	Figure3 bool
+	// Clients judges by what clients are answered, and whether that is safe. From
+	// states in which it is not, it goes on by chance, beyond the bounds of the
+	// scope, until a client is answered wrongly (B-20).
+	Clients bool
 	// Progress, if not nil, is called now and then, by one goroutine at a time.
 	Progress func(Progress)
 }
@@ -77,10 +81,14 @@ type explorer struct {
 	blocksMu sync.Mutex
 	states   atomic.Uint64
 	done     Progress
+	first    *state
+	level    []*block // the next to be expanded
 
 	mu    sync.Mutex
-	found *finding
-	stop  atomic.Bool
+	found []finding
+	// most is how many violations are looked for before the search ends.
+	most int
+	stop atomic.Bool
 }
 
 // finding is a violation, and the state before it.
@@ -96,35 +104,56 @@ func Explore(ctx context.Context, scope Scope, options Options) (Result, error) 
 	if err := scope.Validate(); err != nil {
 		return Result{}, fmt.Errorf("explore: scope %s: %w", scope.Name, err)
 	}
-	return newWorld(&scope, !options.NoSymmetry).explore(ctx, options)
+	w := newWorld(&scope, !options.NoSymmetry)
+	if options.Clients {
+		return w.exploreClients(ctx, options)
+	}
+	return w.explore(ctx, options)
 }
 
 func (w *world) explore(ctx context.Context, options Options) (Result, error) {
-	w.figure3 = options.Figure3
-	x := &explorer{w: w, options: options, seen: newVisited(1 << 16)}
-	x.w.forgetful = options.NoMemory
-	x.options.Workers = max(1, options.Workers)
-	first, err := x.w.start()
+	x, err := w.explorer(options, 1)
 	if err != nil {
-		return Result{}, fmt.Errorf("explore: scope %s: %w", w.scope.Name, err)
+		return Result{}, err
 	}
-	root := &output{x: x}
-	root.add(first, 0)
-	level := root.blocks
-	x.states.Store(1)
-	for len(level) > 0 && err == nil && x.found == nil {
-		level, err = x.expand(ctx, level)
-		if len(level) > 0 {
-			x.done.Depth++
-		}
-	}
+	err = x.explore(ctx)
 	result := Result{Progress: x.progress(0)}
-	if x.found != nil {
-		result.Trace = x.trace(first)
-		result.Violation, result.Depth = x.found.violation, result.Trace.Steps
+	if len(x.found) > 0 {
+		t := newTeller(w)
+		result.Violation = x.retrace(&x.found[0], t.tell)
+		result.Trace = t.broken(result.Violation)
+		result.Depth = result.Trace.Steps
 		err = nil
 	}
 	return result, err
+}
+
+// explorer is ready to explore w until it has found most violations.
+func (w *world) explorer(options Options, most int) (*explorer, error) {
+	w.judgedBy(options)
+	w.forgetful = options.NoMemory
+	first, err := w.start()
+	if err != nil {
+		return nil, fmt.Errorf("explore: scope %s: %w", w.scope.Name, err)
+	}
+	x := &explorer{w: w, options: options, seen: newVisited(1 << 16), most: most, first: first}
+	x.options.Workers = max(1, options.Workers)
+	root := &output{x: x}
+	root.add(first, 0)
+	x.level = root.blocks
+	return x, nil
+}
+
+// explore visits level after level, until there is none or enough was found.
+func (x *explorer) explore(ctx context.Context) error {
+	var err error
+	for len(x.level) > 0 && err == nil && len(x.found) == 0 {
+		x.level, err = x.expand(ctx, x.level)
+		if len(x.level) > 0 {
+			x.done.Depth++
+		}
+	}
+	return err
 }
 
 // expand visits the successors of a level and gives the next one.
@@ -184,8 +213,7 @@ func (x *explorer) expandBlock(b *block, step *stepper, out *output) {
 		number := b.base + uint32(i)
 		if !step.successors(&s, func(e event, next *state, err *check.Violation) bool {
 			if err != nil {
-				x.violated(&finding{parent: number, event: e, violation: err})
-				return false
+				return x.violated(finding{parent: number, event: e, violation: err})
 			}
 			if print := x.w.fingerprint(next); x.seen.add(print) {
 				out.put(next, print, number)
@@ -214,13 +242,18 @@ func (x *explorer) prunes() bool { return !x.options.NoPruning && x.w.scope.InFl
 
 func (x *explorer) crowded() bool { return x.states.Load()*2 > uint64(len(x.seen.keys)) }
 
-func (x *explorer) violated(f *finding) {
+// violated notes a violation, and tells whether to look for more.
+func (x *explorer) violated(f finding) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.found == nil {
-		x.found = f
+	if len(x.found) < x.most {
+		x.found = append(x.found, f)
 	}
-	x.stop.Store(true)
+	enough := len(x.found) >= x.most
+	if enough {
+		x.stop.Store(true)
+	}
+	return !enough
 }
 
 func (x *explorer) progress(queue uint64) Progress {

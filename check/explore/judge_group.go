@@ -69,11 +69,7 @@ func (j *groupJudge) judge(o *outcome) *check.Violation {
 			j.fail(check.ReadFreshness, "read %d may read at %d; %d was committed when it began", read.Read, read.Index, floor)
 		}
 	}
-	for id := range 16 {
-		if done := j.was.waiting &^ is.waiting; done>>id&1 != 0 {
-			j.s.floors &^= 15 << (4 * id)
-		}
-	}
+	j.s.ended(j.was.waiting &^ is.waiting)
 	return j.err
 }
 

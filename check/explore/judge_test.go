@@ -103,7 +103,7 @@ func TestJudges(t *testing.T) {
 			if found.Trace.Steps != found.Depth || !strings.Contains(strings.Join(found.Trace.Story, "\n"), "BROKEN") {
 				t.Errorf("story of %d steps at depth %d: %v", found.Trace.Steps, found.Depth, found.Trace.Story)
 			}
-			again := newWorld(replayed(test.scope), false)
+			again := newWorld(test.scope.boundless(), false)
 			again.tamper = test.tamper
 			replay, err := again.replay(found.Trace.Schedule)
 			if err != nil {
@@ -120,15 +120,15 @@ func TestJudges(t *testing.T) {
 func TestReplayRefuses(t *testing.T) {
 	scope := small[1]
 	for _, schedule := range []string{"9E", "E", "1S1", "1E 2:00000000", "1"} {
-		if _, err := Replay(scope, schedule); err == nil {
+		if _, err := Replay(scope, schedule, Options{}); err == nil {
 			t.Errorf("%q replays", schedule)
 		}
 	}
-	r, err := Replay(scope, "1E 1H 2E")
+	r, err := Replay(scope, "1E 1H 2E", Options{})
 	if err == nil {
 		t.Errorf("a follower's heartbeat replays: %v", r.Trace.Story)
 	}
-	if r, err = Replay(scope, "1E 2E"); err != nil || r.Violation != nil || r.Trace.Steps != 2 {
+	if r, err = Replay(scope, "1E 2E", Options{}); err != nil || r.Violation != nil || r.Trace.Steps != 2 {
 		t.Errorf("two elections: %v, %+v", err, r)
 	}
 }
@@ -155,5 +155,105 @@ func TestScopeValidate(t *testing.T) {
 		if named, err := Named(scope.Name); err != nil || named.Bound() != scope.Bound() {
 			t.Errorf("%s: %v, %v", scope.Name, named, err)
 		}
+	}
+}
+
+// TestClients breaks rules so that clients are answered wrongly, and expects that the
+// search comes to that (B-20), that the way is short and replays to the same, and that
+// what is told of it is nothing but answers.
+func TestClients(t *testing.T) {
+	scope := Scope{
+		Name: "clients", Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, Proposals: 1, Reads: 1, Crashes: 1,
+		InFlight: 1,
+	}
+	for _, test := range []struct {
+		name   string
+		tamper tampering
+	}{
+		{"answers leave before the write", func(_ input, _ *message, r *replica, e *effect) {
+			for _, h := range r.held {
+				e.messages = append(e.messages, h.message)
+			}
+			r.held = nil
+		}},
+		{"a follower reads what it knows", func(in input, _ *message, r *replica, e *effect) {
+			if commit := r.core.CommitIndex(); in < firstMessage && in.kind() == opRead && r.core.State() == raft.Follower {
+				r.waiting = 0
+				e.reads = []raft.ReadState{{Read: raft.ReadID(in.argument()), Index: commit}}
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(&scope, true)
+			w.tamper = test.tamper
+			found, err := w.exploreClients(context.Background(), Options{Clients: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found.Violation == nil || found.Violation.Property != check.Linearizability {
+				t.Fatalf("clients see %v", found.Violation)
+			}
+			if !strings.Contains(found.Violation.Message, "a client is answered with") {
+				t.Errorf("told: %s", found.Violation.Message)
+			}
+			if found.Trace.Steps > 40 {
+				t.Errorf("it takes %d events:\n%s", found.Trace.Steps, strings.Join(found.Trace.Story, "\n"))
+			}
+			again := newWorld(scope.boundless(), false)
+			again.tamper = test.tamper
+			again.judgedBy(Options{Clients: true})
+			again.only = rungs[len(rungs)-1]
+			replay, err := again.replay(found.Trace.Schedule)
+			if err != nil || replay.Violation == nil || replay.Violation.Property != check.Linearizability {
+				t.Errorf("%s: replay finds %v, %v", found.Trace.Schedule, replay.Violation, err)
+			}
+			t.Logf("%d states, %d events: %v", found.States, found.Trace.Steps, found.Violation)
+		})
+	}
+	t.Run("nothing is broken", func(t *testing.T) {
+		t.Parallel()
+		small := scope
+		small.Crashes, small.SyncWrites = 0, true
+		r := explored(t, small, Options{Clients: true})
+		t.Logf("%d states", r.States)
+	})
+}
+
+// TestClientJudge holds answers against each other, right and wrong ones (B-20).
+func TestClientJudge(t *testing.T) {
+	for _, test := range []struct {
+		name                  string
+		longest, answer       terms
+		floor                 raft.Index
+		want                  string
+		answerHas, longestHas int
+	}{
+		{"first answer", 0, 0x11, 0, "", 1, 1},
+		{"a longer one", 0x11, 0x111, 2, "", 2, 2},
+		{"a shorter one, to who asked before", 0x111, 0x11, 0, "", 1, 2},
+		{"a shorter one, to who asked since", 0x111, 0x11, 3, "asked when another had been answered", 1, 2},
+		{"more that is no command", 0x11, 0x3211, 2, "", 1, 1},
+		{"another command", 0x11, 0x22, 0, "another was with", 1, 1},
+		{"nothing", 0x11, 0, 2, "asked when another had been answered", 0, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(&small[0], false)
+			w.judgedBy(Options{Clients: true})
+			j := clientJudge{w: w, s: &state{committed: test.longest}}
+			j.answered(test.answer, test.floor)
+			switch {
+			case test.want == "" && j.err != nil:
+				t.Errorf("called wrong: %v", j.err)
+			case test.want != "" && (j.err == nil || !strings.Contains(j.err.Message, test.want)):
+				t.Errorf("%v, want %q", j.err, test.want)
+			}
+			if n := len(test.answer.commands()); n != test.answerHas {
+				t.Errorf("%v has %d commands, want %d", test.answer, n, test.answerHas)
+			}
+			if n := len(j.s.committed.commands()); n != test.longestHas {
+				t.Errorf("the longest answer has %d commands, want %d", n, test.longestHas)
+			}
+		})
 	}
 }

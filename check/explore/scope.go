@@ -130,6 +130,17 @@ func (s *Scope) limits() [budgets]int {
 	return limits
 }
 
+// boundless is s without bounds: what can happen is what does.
+func (s Scope) boundless() *Scope {
+	s.Terms, s.InFlight = maxTerms-1, 0
+	for _, limit := range [...]*int{
+		&s.Elections, &s.Heartbeats, &s.Contacts, &s.Proposals, &s.Reads, &s.Snapshots, &s.Crashes, &s.Disconnects, &s.Duplicates,
+	} {
+		*limit = maxUses
+	}
+	return &s
+}
+
 // Bound says what is bounded, in a line.
 func (s *Scope) Bound() string {
 	parts := []string{counted(s.Voters, "voters")}

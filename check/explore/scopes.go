@@ -123,6 +123,22 @@ var scopes = []Scope{
 	},
 }
 
+// clientScopes are those for Options.Clients, in which something is answered before
+// it is endangered.
+var clientScopes = []Scope{
+	{
+		Name: "answered", About: "a candidate that crashes and asks again, when something was answered",
+		Voters: 3, Terms: 2, Elections: 3, Proposals: 1, Crashes: 1, InFlight: 2,
+	},
+	{
+		Name: "ahead", About: "entries sent ahead of the answers to those before, and a crash of who was slow",
+		Voters: 3, Terms: 2, Elections: 2, Heartbeats: 1, Proposals: 2, Crashes: 1, InFlight: 1,
+	},
+}
+
+// ClientScopes gives the named scopes that are made for Options.Clients.
+func ClientScopes() []Scope { return slices.Clone(clientScopes) }
+
 // Scopes gives the named scopes; with quick only those for every change.
 func Scopes(quick bool) []Scope {
 	var out []Scope
@@ -136,13 +152,12 @@ func Scopes(quick bool) []Scope {
 
 // Named gives the scope of that name.
 func Named(name string) (Scope, error) {
-	i := slices.IndexFunc(scopes, func(s Scope) bool { return s.Name == name })
-	if i < 0 {
-		var names []string
-		for _, s := range scopes {
-			names = append(names, s.Name)
+	var names []string
+	for _, s := range slices.Concat(scopes, clientScopes) {
+		if s.Name == name {
+			return s, nil
 		}
-		return Scope{}, fmt.Errorf("explore: no scope %q; there are %s", name, strings.Join(names, ", "))
+		names = append(names, s.Name)
 	}
-	return scopes[i], nil
+	return Scope{}, fmt.Errorf("explore: no scope %q; there are %s", name, strings.Join(names, ", "))
 }

@@ -56,6 +56,20 @@ func (s *state) removeMessage(id uint32) {
 	}
 }
 
+// asked notes what was committed, or answered, before a read began.
+func (s *state) asked(in input) {
+	s.floors |= uint64(s.committed.last()) << (4 * in.argument())
+}
+
+// ended forgets it for reads that do not wait any more.
+func (s *state) ended(reads uint16) {
+	for id := range 16 {
+		if reads>>id&1 != 0 {
+			s.floors &^= 15 << (4 * id)
+		}
+	}
+}
+
 // append encodes s for the queue: about forty bytes.
 func (s *state) append(dst []byte, replicas int) []byte {
 	for i := range replicas {

@@ -86,8 +86,8 @@ func (t *stepper) happens(s *state, e event, visit visitor) bool {
 // follow makes the successor of an event whose outcome is known.
 func (t *stepper) follow(s *state, e event, o *outcome, visit visitor) bool {
 	t.transitions++
-	if o.err != nil {
-		return visit(e, s, o.err)
+	if o.broken {
+		return t.w.passBroken || visit(e, s, o.err)
 	}
 	removes := e.in >= firstMessage && !e.again
 	if o == t.w.outcomes.at(idle) && !removes {
@@ -109,13 +109,17 @@ func (t *stepper) follow(s *state, e event, o *outcome, visit visitor) bool {
 	if e.in < firstMessage {
 		if b := e.in.budget(); b != unbounded {
 			if b == reads {
-				n.floors |= uint64(n.committed.last()) << (4 * e.in.argument())
+				n.asked(e.in)
 			}
 			t.use(n, b)
 		}
 	}
-	j := groupJudge{w: t.w, s: n, at: e.at, was: t.w.locals.at(s.locals[e.at])}
-	err := j.judge(o)
+	err := o.err
+	if was := t.w.locals.at(s.locals[e.at]); t.w.clients {
+		err = (&clientJudge{w: t.w, s: n, at: e.at, was: was}).judge(o)
+	} else if err == nil {
+		err = (&groupJudge{w: t.w, s: n, at: e.at, was: was}).judge(o)
+	}
 	t.w.forget(n, e.at, t.prune && o.settled)
 	for i, id := range o.messages {
 		m := t.w.messages.at(id)

@@ -22,24 +22,25 @@ type Trace struct {
 	Steps int
 }
 
-// trace finds the way to the violation: from each state on it to the next, since
-// only fingerprints and predecessors were kept.
-func (x *explorer) trace(first *state) *Trace {
+// retrace goes the way to a violation once more, from each state to the next,
+// since only fingerprints and predecessors were kept. It calls step with each state
+// and what happens in it.
+func (x *explorer) retrace(f *finding, step func(s *state, e event)) *check.Violation {
 	var prints []uint64
-	for number := x.found.parent; number != 0; {
+	number := f.parent
+	for number != 0 {
 		b := *x.blocks.at(number / blockStates)
 		prints = append(prints, b.prints[number%blockStates])
 		number = b.parent[number%blockStates]
 	}
 	slices.Reverse(prints)
-	step := &stepper{w: x.w, limits: x.w.scope.limits(), prune: x.prunes()}
+	steps := &stepper{w: x.w, limits: x.w.scope.limits(), prune: x.prunes()}
 	s := &state{}
-	s.copyFrom(first)
-	t := newTeller(x.w)
+	s.copyFrom(x.first)
 	for _, print := range prints {
 		var way event
 		to := &state{}
-		step.successors(s, func(e event, next *state, err *check.Violation) bool {
+		steps.successors(s, func(e event, next *state, err *check.Violation) bool {
 			if err != nil || x.w.fingerprint(next) != print {
 				return true
 			}
@@ -47,24 +48,22 @@ func (x *explorer) trace(first *state) *Trace {
 			to.copyFrom(next)
 			return false
 		})
-		t.tell(s, way)
+		step(s, way)
 		s = to
 	}
 	// The state before the violation may be another by name than that in which it
 	// was found: look for it again.
 	var last event
-	violation := x.found.violation
-	step.successors(s, func(e event, _ *state, err *check.Violation) bool {
-		if err != nil && err.Property == x.found.violation.Property {
+	violation := f.violation
+	steps.successors(s, func(e event, _ *state, err *check.Violation) bool {
+		if err != nil && err.Property == f.violation.Property {
 			last, violation = e, err
 			return false
 		}
 		return true
 	})
-	x.found.violation = violation
-	t.tell(s, last)
-	t.trace.Story = append(t.trace.Story, "", "BROKEN "+violation.Error())
-	return t.trace
+	step(s, last)
+	return violation
 }
 
 // teller writes a trace.
@@ -81,20 +80,19 @@ func (t *teller) tell(s *state, e event) {
 	l := t.w.locals.at(s.locals[e.at])
 	id := e.at + 1
 	var m *message
-	what, token := "", ""
+	what := ""
 	if e.in >= firstMessage {
 		in := t.w.messages.at(uint32(e.in - firstMessage))
 		m = &in.message
-		what, token = "receives "+m.String(), in.token()
+		what = "receives " + m.String()
 		if e.again && t.w.scope.InFlight > 0 {
 			what += ", which will come again"
-			token += "+"
 		}
 	} else {
-		what, token = e.in.describe(l.replica), e.in.token()
+		what = e.in.describe(l.replica)
 	}
 	t.trace.Steps++
-	t.tokens = append(t.tokens, fmt.Sprintf("%d%s", id, token))
+	t.tokens = append(t.tokens, t.w.token(e))
 	t.trace.Story = append(t.trace.Story, fmt.Sprintf("%3d. %d  %s", t.trace.Steps, id, what))
 	after, effect, err := attempt(l.replica.clone(), e.in, m)
 	for _, ev := range effect.events {
@@ -114,6 +112,24 @@ func (t *teller) tell(s *state, e event) {
 	t.trace.Schedule = strings.Join(t.tokens, " ")
 }
 
+// broken ends the trace.
+func (t *teller) broken(v *check.Violation) *Trace {
+	t.trace.Story = append(t.trace.Story, "", "BROKEN "+v.Error())
+	return t.trace
+}
+
+// token names an event in a schedule.
+func (w *world) token(e event) string {
+	if e.in < firstMessage {
+		return fmt.Sprintf("%d%s", e.at+1, e.in.token())
+	}
+	again := ""
+	if e.again && w.scope.InFlight > 0 {
+		again = "+"
+	}
+	return fmt.Sprintf("%d%s%s", e.at+1, w.messages.at(uint32(e.in-firstMessage)).token(), again)
+}
+
 // token names a message in a schedule.
 func (m *interned) token() string {
 	var b [8]byte
@@ -126,18 +142,21 @@ var ErrSchedule = fmt.Errorf("explore: schedule")
 
 // Replay lets a schedule happen: events separated by blanks, each the id of a
 // replica and what happens there, as a Trace has them. It tells the story, and the
-// violation if there is one.
-func Replay(scope Scope, schedule string) (Result, error) {
+// violation if there is one, by the judges that options name.
+func Replay(scope Scope, schedule string, options Options) (Result, error) {
 	if err := scope.Validate(); err != nil {
 		return Result{}, err
 	}
-	return newWorld(replayed(scope), false).replay(schedule)
-}
-
-// replayed is a scope without bounds: whatever they exclude may be replayed too.
-func replayed(scope Scope) *Scope {
-	scope.InFlight, scope.Terms = 0, maxTerms-1
-	return &scope
+	w := newWorld(scope.boundless(), false)
+	w.judgedBy(options)
+	if options.Clients {
+		w.only = rungs[len(rungs)-1]
+		if r, err := w.replay(schedule); err != nil || r.Violation != nil {
+			return r, err
+		}
+		w.only = rungs[0] // no client has seen anything: is it unsafe?
+	}
+	return w.replay(schedule)
 }
 
 func (w *world) replay(schedule string) (Result, error) {
@@ -147,9 +166,6 @@ func (w *world) replay(schedule string) (Result, error) {
 	}
 	t := newTeller(w)
 	step := &stepper{w: w, limits: w.scope.limits()}
-	for b := range step.limits {
-		step.limits[b] = maxUses // counted, and not asked for
-	}
 	var result Result
 	for _, token := range strings.Fields(schedule) {
 		id, rest, ok := splitToken(strings.TrimSuffix(token, "+"))
@@ -170,7 +186,7 @@ func (w *world) replay(schedule string) (Result, error) {
 		})
 		s = to
 		if result.Violation != nil {
-			t.trace.Story = append(t.trace.Story, "", "BROKEN "+result.Violation.Error())
+			t.broken(result.Violation)
 			break
 		}
 	}

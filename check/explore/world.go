@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/quorate/quorate/check"
@@ -37,8 +38,13 @@ type world struct {
 	// twins counts, when forgetful, the replicas that were compared with the one
 	// that stands for their state.
 	twins map[uint32]int
-	// figure3 is Options.Figure3.
-	figure3 bool
+	// only, if not nil, are the properties that are judged; clients that it is
+	// answers which are.
+	only    []string
+	clients bool
+	// passBroken: that a replica finds itself broken is nothing to look at, and
+	// does not happen.
+	passBroken bool
 	// tamper, if not nil, changes what comes of an event: tests break properties
 	// by it, to see the judges find them.
 	tamper func(in input, m *message, r *replica, e *effect)
@@ -72,6 +78,9 @@ type outcome struct {
 	acks     []ack
 	reads    []raft.ReadState
 	err      *check.Violation
+	// broken: the replica has found itself broken, or cannot start; nothing comes
+	// of the event.
+	broken bool
 	// What the judges of the group have to look at.
 	elected, committed, logChanged, diskChanged, matched bool
 	// settled: answers to this replica may have become worthless.
@@ -230,7 +239,7 @@ func (w *world) run(from uint32, in input) outcome {
 	}
 	after, e, err := attempt(before.replica.clone(), in, m)
 	if err != nil {
-		return outcome{next: from, err: &check.Violation{Property: OwnInvariants, Group: 1, Node: before.replica.id, Message: err.Error()}}
+		return outcome{next: from, broken: true, err: &check.Violation{Property: OwnInvariants, Group: 1, Node: before.replica.id, Message: err.Error()}}
 	}
 	if w.tamper != nil {
 		w.tamper(in, m, after, e)
@@ -273,14 +282,22 @@ func (w *world) run(from uint32, in input) outcome {
 
 // judges reports whether a property is looked at.
 func (w *world) judges(property string) bool {
-	if !w.figure3 {
-		return true
+	return w.only == nil || slices.Contains(w.only, property)
+}
+
+// judgedBy lets those judge that options name.
+func (w *world) judgedBy(options Options) {
+	switch {
+	case options.Clients:
+		w.clients, w.passBroken, w.only = true, true, rungs[0]
+	case options.Figure3:
+		w.only = figure3
 	}
-	switch property {
-	case check.ElectionSafety, check.LeaderAppendOnly, check.LogMatching, check.LeaderCompleteness, check.StateMachineSafety:
-		return true
-	}
-	return false
+}
+
+// figure3 are the properties of Figure 3.
+var figure3 = []string{
+	check.ElectionSafety, check.LeaderAppendOnly, check.LogMatching, check.LeaderCompleteness, check.StateMachineSafety,
 }
 
 // attempt performs an event. A panic is an invariant that raft found broken.

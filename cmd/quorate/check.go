@@ -29,6 +29,8 @@ with reasons, and with the command that replays it:
   quorate check                      the quick scopes, a minute or two
   quorate check --long               all scopes, up to an hour, 4 GB
   quorate check --scope figure8      one of them
+  quorate check --clients            judged by what clients are answered: is it safe,
+                                     and if not, how does a client come to see it?
   quorate check --list               what each scope bounds
 
 The exit code is 0 if all is well, 1 if a property is broken or a scope could not
@@ -83,6 +85,7 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	replay := flags.String("replay", "", "with one --scope: let this schedule happen and tell the story")
 	workers := flags.Int("workers", runtime.GOMAXPROCS(0), "how many explore at once")
 	figure3 := flags.Bool("figure3", false, "judge by the five properties of Figure 3 alone, and not by what they rest on")
+	clients := flags.Bool("clients", false, "judge by what clients are answered, and go on, beyond the bounds of a scope, until one is answered wrongly")
 	most := flags.Int("max-states", 0, "give up on a scope after so many states; 0 for no bound")
 	keepGoing := flags.Bool("keep-going", false, "explore the other scopes after one in which a property is broken")
 	switch err := flags.Parse(args); {
@@ -92,6 +95,9 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		return exitUsage
 	}
 	scopes := explore.Scopes(!*long)
+	if *clients {
+		scopes = explore.ClientScopes()
+	}
 	if *names != "" {
 		scopes = nil
 		for name := range strings.SplitSeq(*names, ",") {
@@ -103,7 +109,12 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			scopes = append(scopes, s)
 		}
 	}
+	options := explore.Options{Workers: *workers, MaxStates: *most, Figure3: *figure3, Clients: *clients}
 	switch {
+	case *clients && (*figure3 || *long):
+		fmt.Fprintln(stderr, "--clients goes with neither --figure3 nor --long")
+		flags.Usage()
+		return exitUsage
 	case flags.NArg() > 0 || *workers < 1 || *most < 0 || *replay != "" && (*names == "" || len(scopes) != 1):
 		fmt.Fprintln(stderr, "--replay goes with one --scope; nothing follows the flags")
 		flags.Usage()
@@ -111,9 +122,9 @@ func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 	case *list:
 		return listScopes(stdout)
 	case *replay != "":
-		return replaySchedule(scopes[0], *replay, stdout, stderr)
+		return replaySchedule(scopes[0], *replay, options, stdout, stderr)
 	}
-	c := checker{stdout: stdout, stderr: stderr, json: *asJSON, options: explore.Options{Workers: *workers, MaxStates: *most, Figure3: *figure3}}
+	c := checker{stdout: stdout, stderr: stderr, json: *asJSON, options: options}
 	return c.run(ctx, scopes, *keepGoing)
 }
 
@@ -125,11 +136,14 @@ func listScopes(stdout io.Writer) int {
 		}
 		fmt.Fprintf(stdout, "%s%s\n  %s\n  %s\n", s.Name, quick, s.About, s.Bound())
 	}
+	for _, s := range explore.ClientScopes() {
+		fmt.Fprintf(stdout, "%s (clients)\n  %s\n  %s\n", s.Name, s.About, s.Bound())
+	}
 	return exitOK
 }
 
-func replaySchedule(scope explore.Scope, schedule string, stdout, stderr io.Writer) int {
-	r, err := explore.Replay(scope, schedule)
+func replaySchedule(scope explore.Scope, schedule string, options explore.Options, stdout, stderr io.Writer) int {
+	r, err := explore.Replay(scope, schedule, options)
 	if err != nil {
 		fmt.Fprintln(stderr, "quorate check:", err)
 		return exitUsage
@@ -207,10 +221,22 @@ func (c *checker) explore(ctx context.Context, scope explore.Scope) checkedScope
 	if r.Violation != nil {
 		done.Violation = &checkedBroken{
 			Property: r.Violation.Property, Message: r.Violation.Error(), Steps: r.Trace.Steps, Story: r.Trace.Story,
-			Replay: fmt.Sprintf("quorate check --scope %s --replay '%s'", scope.Name, r.Trace.Schedule),
+			Replay: fmt.Sprintf("quorate check --scope %s%s --replay '%s'", scope.Name, c.judged(), r.Trace.Schedule),
 		}
 	}
 	return done
+}
+
+// judged gives the flags that say who judges.
+func (c *checker) judged() string {
+	flags := ""
+	if c.options.Figure3 {
+		flags += " --figure3"
+	}
+	if c.options.Clients {
+		flags += " --clients"
+	}
+	return flags
 }
 
 func (c *checker) report() error {

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -21,7 +20,7 @@ const (
 	judgeExplore = "explore" // the model check
 	judgeSim     = "sim"     // the simulator, all properties
 	judgeTrace   = "trace"   // the validator of traces, over simulated ones
-	judgeClients = "clients" // what clients of the simulator see, and nothing else
+	judgeClients = "clients" // what clients see, and nothing else: of the simulator, or of the model check
 )
 
 // A mutant that makes a judge run for ever is caught, too: after so much processor
@@ -156,11 +155,11 @@ func run(ctx context.Context, dir, binary string, args ...string) (out string, c
 // judge lets one judge look at what is planted.
 func (p *planted) judge(ctx context.Context, judge string, m *mutant) verdict {
 	var v verdict
-	switch judge {
-	case judgeTests:
+	switch scopes := m.scopes(judge); {
+	case judge == judgeTests:
 		v = p.runTests(ctx, m.tests)
-	case judgeExplore:
-		v = p.runExplore(ctx, m.explore)
+	case len(scopes) > 0:
+		v = p.runExplore(ctx, judge, scopes)
 	default:
 		v = p.runSeeds(ctx, judge)
 	}
@@ -294,15 +293,18 @@ func property(err string) string {
 	return err
 }
 
-// runExplore explores scopes of the model check until one fails.
-func (p *planted) runExplore(ctx context.Context, scopes []string) verdict {
+// runExplore explores scopes of the model check, for that judge, until one fails.
+func (p *planted) runExplore(ctx context.Context, judge string, scopes []string) verdict {
 	for _, scope := range scopes {
-		if err := p.sound[scope]; err != nil {
-			return verdict{Err: fmt.Sprintf("scope %s: %v", scope, err)}
+		if err := p.sound[at(judge, scope)]; err != nil {
+			return verdict{Err: fmt.Sprintf("%s: %v", at(judge, scope), err)}
 		}
 	}
-	return p.ask(ctx, "-judge", judgeExplore, "-scopes", strings.Join(scopes, ","))
+	return p.ask(ctx, "-judge", judge, "-scopes", strings.Join(scopes, ","))
 }
+
+// at names a judge of the model check at a scope.
+func at(judge, scope string) string { return judge + " at " + scope }
 
 // baseline finds out which judges find no fault with the tree as it is: who does
 // cannot be asked about a planted bug.
@@ -312,11 +314,6 @@ func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(st
 		return err
 	}
 	b.sound = map[string]error{}
-	asked := func(judge, what string) bool {
-		return slices.ContainsFunc(mutants, func(m mutant) bool {
-			return slices.Contains(m.judges, judge) && (what == "" || slices.Contains(m.tests, what) || slices.Contains(m.explore, what))
-		})
-	}
 	note := func(name string, v verdict) {
 		if v.Caught {
 			b.sound[name] = errors.New(v.By)
@@ -326,25 +323,27 @@ func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(st
 		progress(name, v)
 	}
 	done := map[string]bool{}
-	for i := range mutants {
-		for _, pkg := range mutants[i].tests {
-			if !done[pkg] && asked(judgeTests, pkg) {
-				done[pkg] = true
-				note(pkg, p.runTests(ctx, []string{pkg}))
-			}
+	once := func(name string, judge func() verdict) {
+		if !done[name] {
+			done[name] = true
+			note(name, judge())
 		}
 	}
 	for i := range mutants {
-		for _, scope := range mutants[i].explore {
-			if !done[scope] && asked(judgeExplore, scope) {
-				done[scope] = true
-				note(scope, p.runExplore(ctx, []string{scope}))
+		m := &mutants[i]
+		for _, judge := range m.judges {
+			switch scopes := m.scopes(judge); {
+			case judge == judgeTests:
+				for _, pkg := range m.tests {
+					once(pkg, func() verdict { return p.runTests(ctx, []string{pkg}) })
+				}
+			case len(scopes) > 0:
+				for _, scope := range scopes {
+					once(at(judge, scope), func() verdict { return p.runExplore(ctx, judge, []string{scope}) })
+				}
+			default:
+				once(judge, func() verdict { return p.runSeeds(ctx, judge) })
 			}
-		}
-	}
-	for _, judge := range []string{judgeSim, judgeTrace, judgeClients} {
-		if asked(judge, "") {
-			note(judge, p.runSeeds(ctx, judge))
 		}
 	}
 	return errors.Join(ctx.Err(), p.remove())

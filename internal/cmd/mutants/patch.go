@@ -18,6 +18,8 @@ import (
 //	Origin: who had it, or "own" for one that we thought of as hard to catch
 //	Judges: who has to catch it, of tests, explore, sim, trace, clients
 //	Tests: the packages whose tests are run, if tests is among the judges
+//	Explore: the scopes that are explored, if explore is among the judges
+//	Clients: scopes at which clients judge, if it is not seeds of the simulator
 //	--- a/raft/step.go
 //	+++ b/raft/step.go
 //	@@ ...
@@ -30,7 +32,19 @@ type mutant struct {
 	needed  []string // that have to find it; set when they are chosen
 	tests   []string
 	explore []string // scopes, if explore is among the judges
+	clients []string // scopes at which they judge, if it is not seeds
 	diffs   []fileDiff
+}
+
+// scopes gives those of the model check at which a judge judges.
+func (m *mutant) scopes(judge string) []string {
+	switch judge {
+	case judgeExplore:
+		return m.explore
+	case judgeClients:
+		return m.clients
+	}
+	return nil
 }
 
 // fileDiff is what a patch does to one file.
@@ -95,6 +109,8 @@ func parseMutant(name, text string) (mutant, error) {
 			m.tests = strings.Fields(value)
 		case field == "Explore":
 			m.explore = strings.Fields(value)
+		case field == "Clients":
+			m.clients = strings.Fields(value)
 		default:
 			return m, fmt.Errorf("unknown field %q", field)
 		}
@@ -113,6 +129,9 @@ func parseMutant(name, text string) (mutant, error) {
 	}
 	if slices.Contains(m.judges, judgeExplore) != (len(m.explore) > 0) {
 		return m, errors.New("an Explore line names scopes if explore is among the Judges, and only then")
+	}
+	if len(m.clients) > 0 && !slices.Contains(m.judges, judgeClients) {
+		return m, errors.New("a Clients line names scopes only if clients is among the Judges")
 	}
 	var err error
 	m.diffs, err = parseDiff(lines)

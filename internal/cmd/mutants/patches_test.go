@@ -24,7 +24,7 @@ func TestPatchesApply(t *testing.T) {
 	}
 	for i := range mutants {
 		m := &mutants[i]
-		for _, scope := range m.explore {
+		for _, scope := range slices.Concat(m.explore, m.clients) {
 			if _, err := explore.Named(scope); err != nil {
 				t.Errorf("%s: %v", m.name, err)
 			}
