@@ -104,8 +104,12 @@ func (s *World) Began() { s.w.operations++ }
 // Note makes numbers part of the run's hash.
 func (s *World) Note(values ...uint64) { s.w.note(values...) }
 
-// Fail ends the run: something is not as it must be.
+// Fail ends the run: something is not as it must be. Where clients alone judge, it
+// does not count.
 func (s *World) Fail(err error) { s.w.fail(err) }
+
+// Seen ends the run: a client was told what is wrong.
+func (s *World) Seen(err error) { s.w.end(err) }
 
 // Failed reports whether the run has failed.
 func (s *World) Failed() bool { return s.w.err != nil }

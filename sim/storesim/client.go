@@ -181,14 +181,14 @@ func (c *client) propose(cmd store.Command) (store.Response, error) {
 	case err == nil:
 		s.count(countWriteAnswered)
 		if r := revisionOf(resp); r < floor || r > s.twin.Revision {
-			s.world.Fail(fmt.Errorf("%T was answered at revision %d; it was %d when it was asked, and is %d", cmd, r, floor, s.twin.Revision))
+			s.world.Seen(fmt.Errorf("%T was answered at revision %d; it was %d when it was asked, and is %d", cmd, r, floor, s.twin.Revision))
 		}
 	case certain(err):
 		s.count(countWriteRefused)
 		for _, v := range values {
 			w := s.values[v]
 			if w.refused = true; w.revisions > 0 {
-				s.world.Fail(fmt.Errorf("a put of %q is committed, and was refused: %w", v, err))
+				s.world.Seen(fmt.Errorf("a put of %q is committed, and was refused: %w", v, err))
 			}
 		}
 	default:

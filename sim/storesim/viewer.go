@@ -68,7 +68,7 @@ func (v *viewer) run() {
 		}
 		v.rest(time.Duration(v.rand().ExpFloat64() * float64(pace)))
 		if err := v.look(); err != nil {
-			v.s.world.Fail(fmt.Errorf("viewer %d: %w", v.id, err))
+			v.s.world.Seen(fmt.Errorf("viewer %d: %w", v.id, err))
 			return
 		}
 	}

@@ -161,7 +161,7 @@ func (p *planted) judge(ctx context.Context, judge string, m *mutant) verdict {
 	case len(scopes) > 0:
 		v = p.runExplore(ctx, judge, scopes)
 	default:
-		v = p.runSeeds(ctx, judge)
+		v = p.runSeeds(ctx, judge, m.machine)
 	}
 	v.Judge = judge
 	return v
@@ -235,12 +235,16 @@ type seedsReport struct {
 }
 
 // runSeeds runs seeds of the simulator until one fails.
-func (p *planted) runSeeds(ctx context.Context, judge string) (v verdict) {
-	if err := p.sound[judge]; err != nil {
-		v.Err = fmt.Sprintf("%s finds fault without a planted bug: %v", judge, err)
+func (p *planted) runSeeds(ctx context.Context, judge, machine string) (v verdict) {
+	if err := p.sound[at(judge, machine)]; err != nil {
+		v.Err = fmt.Sprintf("%s finds fault without a planted bug: %v", at(judge, machine), err)
 		return v
 	}
-	return p.ask(ctx, "-seeds", fmt.Sprint(p.seeds), "-judge", judge)
+	v = p.ask(ctx, "-seeds", fmt.Sprint(p.seeds), "-judge", judge, "-machine", machine)
+	if v.Caught && machine != "" && !cited.MatchString(v.By) {
+		v.By = "the " + machine // as its judges tell values, and no row
+	}
+	return v
 }
 
 // ask runs the seeds command.
@@ -303,8 +307,8 @@ func (p *planted) runExplore(ctx context.Context, judge string, scopes []string)
 	return p.ask(ctx, "-judge", judge, "-scopes", strings.Join(scopes, ","))
 }
 
-// at names a judge of the model check at a scope.
-func at(judge, scope string) string { return judge + " at " + scope }
+// at names a judge at a scope of the model check, or over a machine.
+func at(judge, what string) string { return strings.TrimSuffix(judge+" at "+what, " at ") }
 
 // baseline finds out which judges find no fault with the tree as it is: who does
 // cannot be asked about a planted bug.
@@ -342,7 +346,7 @@ func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(st
 					once(at(judge, scope), func() verdict { return p.runExplore(ctx, judge, []string{scope}) })
 				}
 			default:
-				once(judge, func() verdict { return p.runSeeds(ctx, judge) })
+				once(at(judge, m.machine), func() verdict { return p.runSeeds(ctx, judge, m.machine) })
 			}
 		}
 	}

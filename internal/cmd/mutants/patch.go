@@ -20,6 +20,7 @@ import (
 //	Tests: the packages whose tests are run, if tests is among the judges
 //	Explore: the scopes that are explored, if explore is among the judges
 //	Clients: scopes at which clients judge, if it is not seeds of the simulator
+//	Machine: store, if seeds are to replicate the server's store
 //	--- a/raft/step.go
 //	+++ b/raft/step.go
 //	@@ ...
@@ -33,6 +34,7 @@ type mutant struct {
 	tests   []string
 	explore []string // scopes, if explore is among the judges
 	clients []string // scopes at which they judge, if it is not seeds
+	machine string   // what is replicated in seeds, if it is not registers
 	diffs   []fileDiff
 }
 
@@ -111,6 +113,8 @@ func parseMutant(name, text string) (mutant, error) {
 			m.explore = strings.Fields(value)
 		case field == "Clients":
 			m.clients = strings.Fields(value)
+		case field == "Machine" && value == "store":
+			m.machine = value
 		default:
 			return m, fmt.Errorf("unknown field %q", field)
 		}

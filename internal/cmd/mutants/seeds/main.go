@@ -21,11 +21,13 @@ import (
 	"github.com/quorate/quorate/raft"
 	"github.com/quorate/quorate/raft/tracelog"
 	"github.com/quorate/quorate/sim"
+	"github.com/quorate/quorate/sim/storesim"
 )
 
 func main() {
 	seeds := flag.Uint64("seeds", 100, "how many at most")
 	judge := flag.String("judge", "sim", "who judges: sim, trace, clients or explore")
+	machine := flag.String("machine", "", "what is replicated: store, or registers if it is empty; with sim or clients")
 	scopes := flag.String("scopes", "", "explore these instead of seeds, by name, with commas between; with explore or clients")
 	flag.Parse()
 	debug.SetGCPercent(400)
@@ -44,7 +46,7 @@ func main() {
 	}
 	for seed := uint64(1); seed <= *seeds && report.Error == ""; seed++ {
 		report.Seeds++
-		if err := run(seed, *judge); err != nil {
+		if err := run(seed, *judge, *machine); err != nil {
 			report.Failed, report.Error = seed, err.Error()
 		}
 	}
@@ -58,18 +60,20 @@ func main() {
 	}
 }
 
-func run(seed uint64, judge string) error {
-	switch judge {
-	case "sim":
-		r := sim.Run(sim.Config{Seed: seed})
-		return r.Err
-	case "trace":
+func run(seed uint64, judge, machine string) error {
+	switch at := [2]string{judge, machine}; at {
+	case [2]string{"sim", ""}:
+		return sim.Run(sim.Config{Seed: seed}).Err
+	case [2]string{"sim", "store"}:
+		return sim.Run(storesim.Config(seed, nil)).Err
+	case [2]string{"clients", ""}:
+		return sim.Run(sim.Config{Seed: seed, ClientsOnly: true}).Err
+	case [2]string{"clients", "store"}:
+		return sim.Run(storesim.ClientsOnly(seed)).Err
+	case [2]string{"trace", ""}:
 		return traced(seed)
-	case "clients":
-		r := sim.Run(sim.Config{Seed: seed, ClientsOnly: true})
-		return r.Err
 	}
-	return fmt.Errorf("nobody is called %q", judge)
+	return fmt.Errorf("nobody is called %q of %q", judge, machine)
 }
 
 // statesMax ends the exploration of a scope that a planted bug makes much larger.
