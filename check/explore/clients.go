@@ -55,7 +55,13 @@ func (w *world) exploreClients(ctx context.Context, options Options) (Result, er
 	if len(x.found) == 0 {
 		return result, err
 	}
-	s := &search{scope: w.scope.boundless(), tamper: w.tamper}
+	s := &search{scope: w.scope.boundless(), tamper: w.tamper, progress: func(events uint64) {
+		if options.Progress != nil {
+			p := result.Progress
+			p.Transitions += events
+			options.Progress(p)
+		}
+	}}
 	for i := range x.found {
 		t := newTeller(w)
 		x.retrace(&x.found[i], t.tell)
@@ -87,6 +93,7 @@ type search struct {
 	begins     [][]string
 	properties []string
 	enough     int
+	progress   func(events uint64) // is called by one goroutine at a time
 
 	taken, events atomic.Uint64
 	mu            sync.Mutex
@@ -106,20 +113,33 @@ func (s *search) climb(ctx context.Context, properties []string, workers int) {
 		running.Go(func() {
 			for ctx.Err() == nil {
 				first := s.taken.Add(walksAtOnce) - walksAtOnce
-				if first >= walks || s.done() {
+				if first >= walks || s.enoughBefore(first) {
 					return
 				}
 				s.take(first)
+				s.mu.Lock()
+				s.progress(s.events.Load())
+				s.mu.Unlock()
 			}
 		})
 	}
 	running.Wait()
 }
 
-func (s *search) done() bool {
+// enoughBefore reports whether enough was found by lesser walks than number.
+func (s *search) enoughBefore(number uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.found) >= s.enough
+	if len(s.found) < s.enough {
+		return false
+	}
+	before := 0
+	for n := range s.found {
+		if n < number {
+			before++
+		}
+	}
+	return before >= s.enough
 }
 
 // world gives a new one, in which nothing is bounded.
@@ -143,13 +163,14 @@ func (s *search) schedules() [][]string {
 func (s *search) take(first uint64) {
 	w := s.world()
 	starts := make([]*state, len(s.begins))
-	for number := first; number < first+walksAtOnce; number++ {
+	for number := first; number < first+walksAtOnce && !s.enoughBefore(number); number++ {
 		i := number % uint64(len(s.begins))
 		if starts[i] == nil {
 			var happened []string
 			var v *check.Violation
 			if starts[i], happened, v = w.follow(s.begins[i]); v != nil {
-				s.note(number, happened)
+				s.note(number, happened) // it has come to that already
+				continue
 			}
 		}
 		k := newWalker(w, starts[i], number)
@@ -162,9 +183,7 @@ func (s *search) take(first uint64) {
 		for _, e := range k.way {
 			schedule = append(schedule, w.token(e))
 		}
-		if s.note(number, schedule); s.enough == 1 {
-			return
-		}
+		s.note(number, schedule)
 	}
 }
 
