@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/check"
@@ -481,11 +483,21 @@ func (w *world) probe(readers NodeSet, patience time.Duration, then func()) {
 	for _, judge := range w.judges {
 		floors = append(floors, judge.Committed())
 	}
-	answered := func() { left-- }
+	waiting := map[string]bool{}
 	ask := func(group int, at raft.NodeID, write bool) {
 		left++
+		name := fmt.Sprintf("a write to group %d", group+1)
+		if !write {
+			name = fmt.Sprintf("a read of group %d at node %d", group+1, at)
+		}
+		waiting[name] = true
+		answered := func() {
+			left--
+			delete(waiting, name)
+		}
 		var attempt func()
 		c := w.newClient(-1 - left)
+		c.readPatience = patience // a node that lags answers late, and asking anew delays it
 		attempt = func() {
 			o := &operation{w: w, client: c, group: group, at: at}
 			for tries := 0; ; tries++ {
@@ -518,7 +530,7 @@ func (w *world) probe(readers NodeSet, patience time.Duration, then func()) {
 		if left == 0 || readers == 0 && w.now >= deadline && w.committedAbove(floors) {
 			return nil
 		}
-		return fmt.Errorf("%d probes are not answered", left)
+		return fmt.Errorf("%d probes are not answered, such as %s", left, slices.Sorted(maps.Keys(waiting))[0])
 	}, then)
 }
 

@@ -17,9 +17,9 @@ const (
 	// behind is how many entries a node may lack, and be in time for that: all of
 	// the quorum may be needed to commit.
 	behind = 64
-	// catchUpWithin is in how many election timeouts a node that is behind has to
-	// halve what it lacks, which is much where links are slow, windows narrow and
-	// clients busy.
+	// catchUpWithin is in how many election timeouts a node that lacks more has to
+	// catch up with as many, and one that lacks less with half, which is much where
+	// links are slow, windows narrow and clients busy.
 	catchUpWithin = 10
 )
 
@@ -62,7 +62,7 @@ func (w *world) heal(f *Fault, then func()) {
 		w.poll(leaderWithin*w.longest(), every, check.Progress, w.governed, func() {
 			w.slowest.leader = max(w.slowest.leader, float64(w.now-begun)/float64(w.longest()))
 			left := commitWithin*w.longest() - time.Duration(w.now-begun)
-			for lag := slices.Max(w.lags(quorum, w.newest())); lag > behind; lag /= 2 {
+			for lag := slices.Max(w.lags(quorum, w.newest())); lag > behind; lag -= behind {
 				left += catchUpWithin * w.p.election
 			}
 			w.probe(0, left, func() {
@@ -102,12 +102,11 @@ func (w *world) healRest(then func()) {
 	})
 }
 
-// catchUp waits until everyone has applied what was committed when it began, of which
-// each has to halve what it lacks within catchUpWithin.
+// catchUp waits until everyone has applied what was committed when it began.
 func (w *world) catchUp(before, committed []raft.Index, then func()) {
 	w.poll(catchUpWithin*w.p.election, w.p.election/4, check.Progress, func() error {
 		for i, lag := range w.lags(w.sound(), committed) {
-			if lag > before[i]/2 {
+			if lag > before[i]-min((before[i]+1)/2, behind) {
 				return fmt.Errorf("a node lacks %d entries, and %d ten timeouts ago", lag, before[i])
 			}
 		}
