@@ -168,15 +168,16 @@ func TestClients(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name   string
+		slow   bool
 		tamper tampering
 	}{
-		{"answers leave before the write", func(_ input, _ *message, r *replica, e *effect) {
+		{"answers leave before the write", true, func(_ input, _ *message, r *replica, e *effect) {
 			for _, h := range r.held {
 				e.messages = append(e.messages, h.message)
 			}
 			r.held = nil
 		}},
-		{"a follower reads what it knows", func(in input, _ *message, r *replica, e *effect) {
+		{"a follower reads what it knows", false, func(in input, _ *message, r *replica, e *effect) {
 			if commit := r.core.CommitIndex(); in < firstMessage && in.kind() == opRead && r.core.State() == raft.Follower {
 				r.waiting = 0
 				e.reads = []raft.ReadState{{Read: raft.ReadID(in.argument()), Index: commit}}
@@ -184,6 +185,9 @@ func TestClients(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			if testing.Short() && test.slow {
+				t.Skip("it takes seconds")
+			}
 			t.Parallel()
 			w := newWorld(&scope, true)
 			w.tamper = test.tamper

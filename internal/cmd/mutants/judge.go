@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -226,6 +230,9 @@ func failedTest(out string) string {
 	return "a test"
 }
 
+// seedsCommand runs seeds and scopes, with what is planted in it.
+const seedsCommand = "./internal/cmd/mutants/seeds"
+
 // seedsReport is what the seeds command prints.
 type seedsReport struct {
 	Seeds  uint64 `json:"seeds"`
@@ -249,7 +256,7 @@ func (p *planted) runSeeds(ctx context.Context, judge, machine string) (v verdic
 
 // ask runs the seeds command.
 func (p *planted) ask(ctx context.Context, args ...string) (v verdict) {
-	binary, err := p.build(ctx, false, "./internal/cmd/mutants/seeds")
+	binary, err := p.build(ctx, false, seedsCommand)
 	if err != nil {
 		v.Err = err.Error()
 		return v
@@ -312,42 +319,55 @@ func at(judge, what string) string { return strings.TrimSuffix(judge+" at "+what
 
 // baseline finds out which judges find no fault with the tree as it is: who does
 // cannot be asked about a planted bug.
-func (b *bench) baseline(ctx context.Context, mutants []mutant, progress func(string, verdict)) error {
+func (b *bench) baseline(ctx context.Context, mutants []mutant, workers int, progress func(string, verdict)) error {
 	p, err := b.plant(nil)
 	if err != nil {
 		return err
 	}
 	b.sound = map[string]error{}
-	note := func(name string, v verdict) {
-		if v.Caught {
-			b.sound[name] = errors.New(v.By)
-		} else if v.Err != "" {
-			b.sound[name] = errors.New(v.Err)
-		}
-		progress(name, v)
-	}
-	done := map[string]bool{}
-	once := func(name string, judge func() verdict) {
-		if !done[name] {
-			done[name] = true
-			note(name, judge())
-		}
-	}
+	asked := map[string]func() verdict{}
 	for i := range mutants {
 		m := &mutants[i]
 		for _, judge := range m.judges {
 			switch scopes := m.scopes(judge); {
 			case judge == judgeTests:
 				for _, pkg := range m.tests {
-					once(pkg, func() verdict { return p.runTests(ctx, []string{pkg}) })
+					asked[pkg] = func() verdict { return p.runTests(ctx, []string{pkg}) }
 				}
 			case len(scopes) > 0:
 				for _, scope := range scopes {
-					once(at(judge, scope), func() verdict { return p.runExplore(ctx, judge, []string{scope}) })
+					asked[at(judge, scope)] = func() verdict { return p.runExplore(ctx, judge, []string{scope}) }
 				}
 			default:
-				once(at(judge, m.machine), func() verdict { return p.runSeeds(ctx, judge, m.machine) })
+				asked[at(judge, m.machine)] = func() verdict { return p.runSeeds(ctx, judge, m.machine) }
 			}
+		}
+	}
+	// What all of them are built with, once and not by each at the same time.
+	if _, err := p.build(ctx, false, seedsCommand); err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(asked))
+	verdicts := make([]verdict, len(names))
+	var next atomic.Int64
+	var mu sync.Mutex // of progress
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(names)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				verdicts[i] = asked[names[i]]()
+				mu.Lock()
+				progress(names[i], verdicts[i])
+				mu.Unlock()
+			}
+		})
+	}
+	running.Wait()
+	for i, name := range names {
+		if v := &verdicts[i]; v.Caught {
+			b.sound[name] = errors.New(v.By)
+		} else if v.Err != "" {
+			b.sound[name] = errors.New(v.Err)
 		}
 	}
 	return errors.Join(ctx.Err(), p.remove())

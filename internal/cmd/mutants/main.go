@@ -178,7 +178,7 @@ func judgeAll(ctx context.Context, mutants []mutant, seeds, workers int, progres
 	}
 	defer os.RemoveAll(temp)
 	b := &bench{root: root, seeds: seeds, temp: temp}
-	err = b.baseline(ctx, mutants, func(name string, v verdict) {
+	err = b.baseline(ctx, mutants, workers, func(name string, v verdict) {
 		switch {
 		case v.Caught || v.Err != "":
 			fmt.Fprintf(progress, "%s finds fault with the tree as it is: %s%s\n", name, v.By, v.Err)
