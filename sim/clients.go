@@ -497,7 +497,12 @@ func (w *world) probe(readers NodeSet, patience time.Duration, then func()) {
 		}
 		var attempt func()
 		c := w.newClient(-1 - left)
-		c.readPatience = patience // a node that lags answers late, and asking anew delays it
+		if readers != 0 {
+			// Who lags answers late, and who has a queue commits late; to give up
+			// and ask anew is to wait longer. (Of a quorum alone, nodes that are
+			// cut off would never answer.)
+			c.patience, c.readPatience = patience, patience
+		}
 		attempt = func() {
 			o := &operation{w: w, client: c, group: group, at: at}
 			for tries := 0; ; tries++ {
