@@ -194,8 +194,7 @@ func (s *Service) Quiet() error {
 	return s.leases.overdue(s)
 }
 
-// Finish compares all stores at the end: with the twin, and with each other to the
-// last byte.
+// Finish compares all stores at the end, and looks for what was acknowledged and lost.
 func (s *Service) Finish() error {
 	if !s.clientsOnly {
 		if err := s.compareStores(); err != nil {
@@ -210,6 +209,7 @@ func (s *Service) Finish() error {
 	return nil
 }
 
+// compareStores compares them with the twin, and with each other to the last byte.
 func (s *Service) compareStores() error {
 	var first []byte
 	for i, p := range s.processes {
