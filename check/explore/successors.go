@@ -87,7 +87,7 @@ func (t *stepper) happens(s *state, e event, visit visitor) bool {
 func (t *stepper) follow(s *state, e event, o *outcome, visit visitor) bool {
 	t.transitions++
 	if o.broken {
-		return t.w.passBroken || visit(e, s, o.err)
+		return t.w.clients || visit(e, s, o.err)
 	}
 	removes := e.in >= firstMessage && !e.again
 	if o == t.w.outcomes.at(idle) && !removes {

@@ -38,13 +38,11 @@ type world struct {
 	// twins counts, when forgetful, the replicas that were compared with the one
 	// that stands for their state.
 	twins map[uint32]int
-	// only, if not nil, are the properties that are judged; clients that it is
-	// answers which are.
-	only    []string
+	// only, if not nil, are the properties that are judged.
+	only []string
+	// clients: answers are judged, and nothing else. A replica that would find
+	// itself broken is none of their business, and what leads to it does not happen.
 	clients bool
-	// passBroken: that a replica finds itself broken is nothing to look at, and
-	// does not happen.
-	passBroken bool
 	// tamper, if not nil, changes what comes of an event: tests break properties
 	// by it, to see the judges find them.
 	tamper func(in input, m *message, r *replica, e *effect)
@@ -289,7 +287,7 @@ func (w *world) judges(property string) bool {
 func (w *world) judgedBy(options Options) {
 	switch {
 	case options.Clients:
-		w.clients, w.passBroken, w.only = true, true, rungs[0]
+		w.clients, w.only = true, rungs[0]
 	case options.Figure3:
 		w.only = figure3
 	}
