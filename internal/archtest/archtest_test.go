@@ -3,6 +3,7 @@ package archtest
 import (
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -174,5 +175,25 @@ func TestTwoDocs(t *testing.T) {
 func TestUnparsable(t *testing.T) {
 	if _, err := Check(fstest.MapFS{"wal/a.go": {Data: []byte("package")}}); err == nil {
 		t.Error("got no error for a file that does not parse")
+	}
+}
+
+// TestOneProcessorIsEnough: no file is built for one processor alone. `make cross` vets
+// each system for one of its processors only, and would overlook such a file.
+func TestOneProcessorIsEnough(t *testing.T) {
+	special := regexp.MustCompile(`(?m)_(amd64|arm64|386|arm)(_test)?\.go$|^//go:build .*\b(amd64|arm64|386|arm)\b`)
+	err := fs.WalkDir(os.DirFS("../.."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile("../../" + path)
+		head, _, _ := strings.Cut(string(text), "\npackage ")
+		if special.MatchString(path) || special.MatchString(head) {
+			t.Errorf("%s is for some processors only: have `make cross` vet them (VETTED in the Makefile)", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
