@@ -71,6 +71,9 @@ func TestSeedsThatFoundBugs(t *testing.T) {
 	for _, seed := range []uint64{11, 75, 148, 1147, 1323, 1363, 14500, 20028, 20100, 100271, 101693, 500791, 501986, 504394} {
 		runSeeds(t, seed, 1, &coverage)
 	}
+	if testing.Short() {
+		return // the heavy ones take seconds, and under the race detector minutes
+	}
 	for _, seed := range []uint64{133, 176, 628, 1008687, 1013623, 1017669, 1023913, 1033292, 1041883} {
 		if r := Run(Config{Seed: seed, Heavy: true}); r.Err != nil {
 			t.Errorf("heavy seed %d: %v", seed, r.Err)

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 func TestSeeds(t *testing.T) {
 	seeds := uint64(100)
 	if testing.Short() {
-		seeds = 30
+		seeds = 10
 	}
 	var coverage Coverage
 	for seed := uint64(1); seed <= seeds; seed++ {
@@ -43,7 +43,11 @@ func TestSeeds(t *testing.T) {
 // TestClientsOnly: what clients and watchers are told is right where nothing is
 // planted, and wrong where something is, with no store looked into.
 func TestClientsOnly(t *testing.T) {
-	for seed := uint64(1); seed <= 10; seed++ {
+	seeds := uint64(10)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
 		if r := sim.Run(ClientsOnly(seed)); r.Err != nil {
 			t.Errorf("seed %d: %v", seed, r.Err)
 		}
