@@ -24,7 +24,7 @@ import (
 // is not.
 const (
 	// harms is from how many states the walks begin.
-	harms = 64
+	harms = 16
 	// walks is how many there are at most for each rung, and walkEvents how long
 	// each is.
 	walks      = 1 << 18
@@ -92,7 +92,6 @@ type search struct {
 	tamper     func(in input, m *message, r *replica, e *effect)
 	begins     [][]string
 	properties []string
-	enough     int
 	progress   func(events uint64) // is called by one goroutine at a time
 
 	taken, events atomic.Uint64
@@ -102,10 +101,7 @@ type search struct {
 
 // climb looks for one of some properties broken.
 func (s *search) climb(ctx context.Context, properties []string, workers int) {
-	s.properties, s.enough = properties, harms
-	if len(properties) == 1 {
-		s.enough = 1
-	}
+	s.properties = properties
 	s.taken.Store(0)
 	s.found = map[uint64][]string{}
 	var running sync.WaitGroup
@@ -126,11 +122,19 @@ func (s *search) climb(ctx context.Context, properties []string, workers int) {
 	running.Wait()
 }
 
+// enough is how many walks have to find something: of what clients see, one does.
+func (s *search) enough() int {
+	if len(s.properties) == 1 {
+		return 1
+	}
+	return harms
+}
+
 // enoughBefore reports whether enough was found by lesser walks than number.
 func (s *search) enoughBefore(number uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.found) < s.enough {
+	if len(s.found) < s.enough() {
 		return false
 	}
 	before := 0
@@ -139,7 +143,7 @@ func (s *search) enoughBefore(number uint64) bool {
 			before++
 		}
 	}
-	return before >= s.enough
+	return before >= s.enough()
 }
 
 // world gives a new one, in which nothing is bounded.
@@ -156,7 +160,7 @@ func (s *search) schedules() [][]string {
 	for _, number := range slices.Sorted(maps.Keys(s.found)) {
 		list = append(list, s.found[number])
 	}
-	return list[:min(len(list), s.enough)]
+	return list[:min(len(list), s.enough())]
 }
 
 // take takes some walks.
@@ -221,20 +225,12 @@ func (w *world) follow(schedule []string) (s *state, happened []string, v *check
 	}
 	step := &stepper{w: w, limits: w.scope.limits()}
 	for _, token := range schedule {
-		id, name, _ := splitToken(strings.TrimSuffix(token, "+"))
-		e, ok := step.find(s, id-1, name)
-		if !ok {
+		e, err := step.named(s, token)
+		if err != nil {
 			continue
 		}
 		happened = append(happened, token)
-		to := &state{}
-		to.copyFrom(s)
-		step.happens(s, e, func(_ event, next *state, err *check.Violation) bool {
-			to.copyFrom(next)
-			v = err
-			return true
-		})
-		if s = to; v != nil {
+		if v = step.advance(s, e); v != nil {
 			break
 		}
 	}
@@ -261,27 +257,24 @@ func newWalker(w *world, start *state, number uint64) *walker {
 	return k
 }
 
-// walk reports whether a client was answered wrongly.
+// walk reports whether it came to what is looked for.
 func (k *walker) walk() bool {
-	wrong := false
-	for len(k.way) < walkEvents && !wrong {
+	for len(k.way) < walkEvents {
 		e, ok := k.chance()
 		if !ok {
 			continue
 		}
 		k.way = append(k.way, e)
 		o := k.w.outcomes.at(k.w.outcome(k.s.locals[e.at], e.in))
-		k.step.happens(&k.s, e, func(_ event, next *state, err *check.Violation) bool {
-			k.s.copyFrom(next)
-			wrong = err != nil
+		if k.step.advance(&k.s, e) != nil {
 			return true
-		})
+		}
 		k.fresh = append(k.fresh, o.messages...)
 		if l := k.w.locals.at(k.s.locals[e.at]); l.term >= maxTerms-1 || l.live.last() >= maxIndex-2 {
 			break
 		}
 	}
-	return wrong
+	return false
 }
 
 // chance gives something that can happen.

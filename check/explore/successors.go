@@ -83,6 +83,17 @@ func (t *stepper) happens(s *state, e event, visit visitor) bool {
 	return true
 }
 
+// advance makes s the successor of an event, where no choice of losses makes it one of
+// several; nothing of s changes if the event does not happen.
+func (t *stepper) advance(s *state, e event) (violation *check.Violation) {
+	t.happens(s, e, func(_ event, next *state, err *check.Violation) bool {
+		s.copyFrom(next)
+		violation = err
+		return true
+	})
+	return violation
+}
+
 // follow makes the successor of an event whose outcome is known.
 func (t *stepper) follow(s *state, e event, o *outcome, visit visitor) bool {
 	t.transitions++

@@ -168,24 +168,12 @@ func (w *world) replay(schedule string) (Result, error) {
 	step := &stepper{w: w, limits: w.scope.limits()}
 	var result Result
 	for _, token := range strings.Fields(schedule) {
-		id, rest, ok := splitToken(strings.TrimSuffix(token, "+"))
-		if !ok || id > w.scope.members() {
-			return result, fmt.Errorf("%w: %q names no replica", ErrSchedule, token)
-		}
-		e, ok := step.find(s, id-1, rest)
-		if !ok {
-			return result, fmt.Errorf("%w: %q cannot happen after %d events", ErrSchedule, token, t.trace.Steps)
+		e, err := step.named(s, token)
+		if err != nil {
+			return result, fmt.Errorf("%w after %d events", err, t.trace.Steps)
 		}
 		t.tell(s, e)
-		to := &state{}
-		to.copyFrom(s) // if nothing comes of it
-		step.happens(s, e, func(_ event, next *state, err *check.Violation) bool {
-			to.copyFrom(next)
-			result.Violation = err
-			return true
-		})
-		s = to
-		if result.Violation != nil {
+		if result.Violation = step.advance(s, e); result.Violation != nil {
 			t.broken(result.Violation)
 			break
 		}
@@ -195,23 +183,28 @@ func (w *world) replay(schedule string) (Result, error) {
 	return result, nil
 }
 
-// find gives the event that a token names.
-func (t *stepper) find(s *state, at int, name string) (event, bool) {
+// named gives the event that a token of a schedule names. The error wraps ErrSchedule.
+func (t *stepper) named(s *state, token string) (event, error) {
+	id, name, ok := splitToken(strings.TrimSuffix(token, "+"))
+	if !ok || id > t.w.scope.members() {
+		return event{}, fmt.Errorf("%w: %q names no replica", ErrSchedule, token)
+	}
+	at := id - 1
 	if strings.HasPrefix(name, ":") {
 		for _, id := range s.messages {
 			if m := t.w.messages.at(id); m.to == raft.NodeID(at+1) && m.token() == name {
-				return event{at: at, in: firstMessage + input(id), again: true, kept: all}, true
+				return event{at: at, in: firstMessage + input(id), again: true, kept: all}, nil
 			}
 		}
-		return event{}, false
-	}
-	for _, in := range t.w.locals.at(s.locals[at]).replica.operations() {
-		if in.budget() == reads {
-			in += input(nibble(s.used, int(reads)))
+	} else {
+		for _, in := range t.w.locals.at(s.locals[at]).replica.operations() {
+			if in.budget() == reads {
+				in += input(nibble(s.used, int(reads)))
+			}
+			if in.token() == name {
+				return event{at: at, in: in, kept: all}, nil
+			}
 		}
-		if in.token() == name {
-			return event{at: at, in: in, kept: all}, true
-		}
 	}
-	return event{}, false
+	return event{}, fmt.Errorf("%w: %q cannot happen", ErrSchedule, token)
 }
