@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/quorate/quorate/check"
@@ -201,8 +203,8 @@ func (s *Service) Finish() error {
 			return err
 		}
 	}
-	for value, w := range s.values {
-		if w.acknowledged && w.revisions == 0 {
+	for _, value := range slices.Sorted(maps.Keys(s.values)) { // so that the same seed tells the same
+		if w := s.values[value]; w.acknowledged && w.revisions == 0 {
 			s.world.Seen(fmt.Errorf("a put of %q was acknowledged and never committed", value))
 		}
 	}
